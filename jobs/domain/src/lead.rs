@@ -1,0 +1,125 @@
+//! The standard lead: what every portal's event is mapped to.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// What the person agreed to. `None`: was not asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// Processing of the personal data.
+    pub privacy: Option<bool>,
+    /// Marketing messages.
+    pub marketing: Option<bool>,
+}
+
+/// A lead in the platform's own form. Text is NFC, trimmed at the ends, never empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StandardLead {
+    /// The sender's own id of the lead; unique within a portal.
+    pub external_id: Option<String>,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Company.
+    pub company: Option<String>,
+    /// Lower case.
+    pub email: Option<String>,
+    /// E.164.
+    pub phone: Option<String>,
+    /// ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// Upper case.
+    pub postal_code: Option<String>,
+    /// Town.
+    pub city: Option<String>,
+    /// The product, object or service asked for.
+    pub interest: Option<String>,
+    /// Free text of the person.
+    pub message: Option<String>,
+    /// An amount in units of `currency` (not cents), as exact as it was sent.
+    pub budget: Option<Decimal>,
+    /// ISO 4217.
+    pub currency: Option<String>,
+    /// Where the lead came from, in the portal's words.
+    pub source: Option<String>,
+    /// What the person agreed to.
+    pub consent: Option<Consent>,
+    /// `source`, `medium`, `campaign`, `term`, `content`.
+    pub utm: Option<BTreeMap<String, String>>,
+    /// The advertising campaign, as the sender describes it.
+    pub campaign: Option<Map<String, Value>>,
+    /// When the person sent it.
+    pub submitted_at: Option<DateTime<Utc>>,
+    /// The sender marked it as a test.
+    pub is_test: bool,
+    /// Everything else worth keeping.
+    pub custom: Option<Map<String, Value>>,
+    /// Classes of things that were mended or dropped on the way in.
+    pub warnings: Vec<String>,
+}
+
+/// One thing that is wrong with one field of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldFault {
+    /// The standard lead's field, or `body`.
+    pub field: String,
+    /// Stable word for programs: `required`, `invalid_email`, ...
+    pub code: String,
+    /// A sentence for people: what is wrong and what to do.
+    pub message: String,
+}
+
+/// Where a lead stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeadState {
+    /// Stored, not given out yet.
+    New,
+    /// Offered to an agency.
+    Assigned,
+    /// Taken by the agency.
+    Accepted,
+    /// Nobody covers its place.
+    Unassigned,
+}
+
+impl LeadState {
+    /// The stored word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Assigned => "assigned",
+            Self::Accepted => "accepted",
+            Self::Unassigned => "unassigned",
+        }
+    }
+}
+
+impl fmt::Display for LeadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for LeadState {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        [Self::New, Self::Assigned, Self::Accepted, Self::Unassigned]
+            .into_iter()
+            .find(|x| x.as_str() == s)
+            .ok_or_else(|| {
+                format!(
+                    "`{s}` is no lead state; the states are new, assigned, accepted, unassigned"
+                )
+            })
+    }
+}

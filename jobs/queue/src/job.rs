@@ -1,0 +1,176 @@
+//! A job: a serialisable struct, some constants, and `run`.
+
+use crate::options::Due;
+use crate::{Context, Fence, JobId, JobResult, LaneId, Options, QueueName, TraceContext, WorkerId};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// One kind of job. Its fields are its arguments.
+pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What the platform hands to every job: stores, providers, configuration.
+    type State: Clone + Send + Sync + 'static;
+
+    /// The permanent name. Renamed only by listing the old one in [`Job::ALIASES`].
+    const KIND: &'static str;
+    /// Earlier names that are still accepted.
+    const ALIASES: &'static [&'static str] = &[];
+    /// One sentence for operators.
+    const ABOUT: &'static str;
+    /// The queue it waits in.
+    const QUEUE: QueueName;
+    /// An attempt that takes longer than this is stopped and counts as failed.
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Options that follow from the arguments.
+    fn options(&self) -> Options {
+        Options::new()
+    }
+
+    /// Does the work. Must be idempotent: after a crash it runs again.
+    fn run(self, cx: &Context<Self::State>) -> impl Future<Output = JobResult> + Send;
+}
+
+/// A job on its way into the store, its type erased.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Made by the caller, so that it is known before the insert.
+    pub id: JobId,
+    /// See [`Job::KIND`].
+    pub kind: Cow<'static, str>,
+    /// Queue name.
+    pub queue: Cow<'static, str>,
+    /// Fair-share key within the queue; empty for none.
+    pub partition: String,
+    /// Lower runs first.
+    pub priority: i16,
+    /// Wait before it is due, by the database's clock.
+    pub delay: Option<Duration>,
+    /// Due at this instant (wins over `delay`).
+    pub run_at: Option<DateTime<Utc>>,
+    /// The arguments.
+    pub args: Value,
+    /// Tenant scope; `None` is the platform's.
+    pub tenant: Option<Uuid>,
+    /// `kind` and key, see [`Options::unique_by`].
+    pub unique_key: Option<String>,
+    /// Attempts before it becomes a dead letter.
+    pub max_attempts: i16,
+    /// Longest time of one attempt.
+    pub timeout: Duration,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+    /// The request that caused it, directly or through other jobs.
+    pub request_id: Option<String>,
+}
+
+impl NewJob {
+    /// The job as it goes into the store.
+    ///
+    /// # Errors
+    /// If the arguments cannot be written as JSON.
+    pub fn of<J: Job>(job: &J) -> Result<Self, serde_json::Error> {
+        Self::with_options(job, job.options())
+    }
+
+    /// The same with options other than the job's own.
+    ///
+    /// # Errors
+    /// If the arguments cannot be written as JSON.
+    pub fn with_options<J: Job>(job: &J, options: Options) -> Result<Self, serde_json::Error> {
+        let args = serde_json::to_value(job)?;
+        Ok(Self::raw(J::KIND, J::QUEUE.0, J::TIMEOUT, args, options))
+    }
+
+    /// A job whose type is known only by name (CLI, HTTP).
+    #[must_use]
+    pub fn raw(
+        kind: impl Into<Cow<'static, str>>,
+        queue: impl Into<Cow<'static, str>>,
+        timeout: Duration,
+        args: Value,
+        options: Options,
+    ) -> Self {
+        let kind = kind.into();
+        let (delay, run_at) = match options.due {
+            Due::Now => (None, None),
+            Due::In(d) => (Some(d), None),
+            Due::At(t) => (None, Some(t)),
+        };
+        Self {
+            id: JobId::new(),
+            unique_key: options.unique.map(|key| format!("{kind} {key}")),
+            kind,
+            queue: queue.into(),
+            partition: options.partition,
+            priority: options.priority,
+            delay,
+            run_at,
+            args,
+            tenant: options.tenant,
+            max_attempts: i16::try_from(options.max_attempts).unwrap_or(i16::MAX),
+            timeout: options.timeout.unwrap_or(timeout),
+            trace: None,
+            request_id: None,
+        }
+    }
+
+    /// Carries the trace and the request over from whatever causes this job.
+    #[must_use]
+    pub fn caused_by(mut self, trace: Option<TraceContext>, request_id: Option<&str>) -> Self {
+        self.trace = trace;
+        self.request_id = request_id.map(str::to_owned);
+        self
+    }
+}
+
+/// The answer to an enqueue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The new job, or the one that already holds the unique key.
+    pub id: JobId,
+    /// `false`: nothing was inserted, `id` is the standing job.
+    pub inserted: bool,
+    /// Where it waits; the wake-up names it.
+    pub lane: LaneId,
+}
+
+/// A job in the hands of a worker.
+#[derive(Clone, Debug)]
+pub struct ClaimedJob {
+    /// The job.
+    pub id: JobId,
+    /// The token under which its result will be accepted.
+    pub fence: Fence,
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// Its lane.
+    pub lane: LaneId,
+    /// The stored kind (may be an alias).
+    pub kind: String,
+    /// The arguments.
+    pub args: Value,
+    /// The number of this attempt, from 1. A crash uses up none.
+    pub attempt: i16,
+    /// Attempts allowed.
+    pub max_attempts: i16,
+    /// How often its worker vanished while holding it.
+    pub crashes: i16,
+    /// Longest time of one attempt.
+    pub timeout: Duration,
+    /// Tenant scope.
+    pub tenant: Option<Uuid>,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+    /// The request that caused it.
+    pub request_id: Option<String>,
+    /// When it was enqueued.
+    pub created_at: DateTime<Utc>,
+    /// When it was due.
+    pub run_at: DateTime<Utc>,
+}

@@ -1,0 +1,35 @@
+//! The contract of a job: what a job is, what may become of it, and what a store and a wake-up
+//! channel must do for it. This crate knows no particular job and no database.
+
+mod clock;
+mod context;
+mod ids;
+mod job;
+mod options;
+mod outcome;
+mod redis_wake;
+mod registry;
+mod retry;
+mod schedule;
+mod state;
+mod store;
+mod trace;
+mod wake;
+
+pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
+pub use context::Context;
+pub use ids::{Fence, JobId, LaneId, WorkerId};
+pub use job::{ClaimedJob, Enqueued, Job, NewJob};
+pub use options::{Options, QueueName};
+pub use outcome::{ErrorClass, JobError, JobResult, Outcome, Settled};
+pub use redis_wake::RedisWake;
+pub use registry::{Dispatcher, KindInfo, Registry};
+pub use retry::RetryPolicy;
+pub use schedule::{MissedPolicy, ScheduleSpec};
+pub use state::JobState;
+pub use store::{
+    ActiveLane, ClaimRequest, ErrorReport, Held, JobStore, LaneTake, Presence, Renewed, SettleAs,
+    Settlement, StoreError, WorkerInfo,
+};
+pub use trace::TraceContext;
+pub use wake::{Wake, WakeError, WakeToken};

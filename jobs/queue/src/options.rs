@@ -1,0 +1,119 @@
+//! How one job is to be run: where, when, how often, and what makes it unique.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A queue's name, a constant of the program: lower-case letters, digits and dashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName(pub &'static str);
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// When a job becomes due. Relative delays are measured by the database's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Due {
+    #[default]
+    Now,
+    In(Duration),
+    At(DateTime<Utc>),
+}
+
+/// The options of one job. The defaults suit short, idempotent work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) priority: i16,
+    pub(crate) partition: String,
+    pub(crate) unique: Option<String>,
+    pub(crate) max_attempts: u16,
+    pub(crate) due: Due,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) tenant: Option<Uuid>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            priority: 0,
+            partition: String::new(),
+            unique: None,
+            max_attempts: 20,
+            due: Due::Now,
+            timeout: None,
+            tenant: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults: priority 0, no partition, not unique, 20 attempts, due at once.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lower numbers run first within a lane; 0 is normal.
+    #[must_use]
+    pub fn priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The fair-share key within the queue, usually a tenant's or a portal's id.
+    #[must_use]
+    pub fn partition(mut self, key: impl fmt::Display) -> Self {
+        self.partition = key.to_string();
+        self
+    }
+
+    /// While a job of the same kind with the same key is open, enqueuing answers with that job.
+    ///
+    /// The key is stored as readable JSON, so keep it short.
+    #[must_use]
+    pub fn unique_by(mut self, key: impl Serialize) -> Self {
+        self.unique = Some(serde_json::json!(key).to_string());
+        self
+    }
+
+    /// How many attempts may fail before the job becomes a dead letter (at least 1).
+    #[must_use]
+    pub fn max_attempts(mut self, n: u16) -> Self {
+        self.max_attempts = n.max(1);
+        self
+    }
+
+    /// Not before this much time has passed.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.due = Due::In(delay);
+        self
+    }
+
+    /// Not before this instant.
+    #[must_use]
+    pub fn run_at(mut self, at: DateTime<Utc>) -> Self {
+        self.due = Due::At(at);
+        self
+    }
+
+    /// Overrides the kind's timeout for this job.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The tenant (agency) in whose row-level-security scope the job runs. Without one it runs in
+    /// the platform's scope.
+    #[must_use]
+    pub fn tenant(mut self, tenant: Uuid) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+}

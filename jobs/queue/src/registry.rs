@@ -1,0 +1,173 @@
+//! The kinds of job that a program knows, and how to run each.
+
+use crate::{
+    ClaimedJob, Clock, Context, Entropy, Job, JobError, JobResult, NewJob, Options, QueueName,
+};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+type RunFn<S> =
+    Arc<dyn Fn(Value, Context<S>) -> BoxFuture<'static, JobResult> + Send + Sync + 'static>;
+type CheckFn = fn(&Value) -> Result<Options, String>;
+
+/// What dashboards, the CLI and documentation show of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct KindInfo {
+    /// Permanent name.
+    pub kind: &'static str,
+    /// Earlier names.
+    pub aliases: &'static [&'static str],
+    /// One sentence for operators.
+    pub about: &'static str,
+    /// Where it waits.
+    pub queue: QueueName,
+    /// Longest time of one attempt.
+    pub timeout: Duration,
+}
+
+struct Entry<S> {
+    info: KindInfo,
+    run: RunFn<S>,
+    check: CheckFn,
+}
+
+/// The table of kinds. `S` is the state that every job of this program gets.
+pub struct Registry<S> {
+    entries: BTreeMap<&'static str, Arc<Entry<S>>>,
+    names: BTreeMap<&'static str, &'static str>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Registry<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Registry<S> {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { entries: BTreeMap::new(), names: BTreeMap::new() }
+    }
+
+    /// Adds a kind.
+    ///
+    /// # Panics
+    /// If its name or one of its aliases is taken: a mistake in the program, seen at start.
+    #[must_use]
+    pub fn with<J: Job<State = S>>(mut self) -> Self {
+        let info = KindInfo {
+            kind: J::KIND,
+            aliases: J::ALIASES,
+            about: J::ABOUT,
+            queue: J::QUEUE,
+            timeout: J::TIMEOUT,
+        };
+        let run: RunFn<S> = Arc::new(|args, cx| run_erased::<J>(args, cx).boxed());
+        for name in std::iter::once(&J::KIND).chain(J::ALIASES) {
+            let taken = self.names.insert(name, J::KIND);
+            assert!(taken.is_none(), "two jobs claim the kind `{name}`");
+        }
+        let entry = Entry { info, run, check: options_of::<J> };
+        self.entries.insert(J::KIND, Arc::new(entry));
+        self
+    }
+
+    /// Every kind, by name.
+    pub fn kinds(&self) -> impl Iterator<Item = &KindInfo> {
+        self.entries.values().map(|e| &e.info)
+    }
+
+    /// Every name under which a job may be stored, aliases included.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        self.names.keys().copied().collect()
+    }
+
+    /// A job given as a name and JSON, checked against the kind's type, with its own options.
+    ///
+    /// # Errors
+    /// A sentence for the caller: the kind is unknown, or the arguments do not fit.
+    pub fn parse(&self, kind: &str, args: Value) -> Result<NewJob, String> {
+        let entry = self.find(kind).ok_or_else(|| {
+            let known: Vec<_> = self.entries.keys().copied().collect();
+            format!("`{kind}` is no kind of job; known are {}", known.join(", "))
+        })?;
+        let options =
+            (entry.check)(&args).map_err(|e| format!("the arguments do not fit `{kind}`: {e}"))?;
+        let KindInfo { kind, queue, timeout, .. } = entry.info;
+        Ok(NewJob::raw(kind, queue.0, timeout, args, options))
+    }
+
+    /// Joins the table with the state: what a worker needs to run any job.
+    #[must_use]
+    pub fn bind(self, state: S, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Dispatcher {
+        let names = self.names();
+        let kinds = self.kinds().copied().collect();
+        let call = move |job: Arc<ClaimedJob>, cancel: CancellationToken| {
+            let Some(entry) = self.find(&job.kind).cloned() else {
+                let why = format!("kind `{}` is not registered in this worker", job.kind);
+                return async move { Err(JobError::lost(why)) }.boxed();
+            };
+            let args = job.args.clone();
+            let cx =
+                Context::new(state.clone(), job, cancel, Arc::clone(&clock), Arc::clone(&entropy));
+            (entry.run)(args, cx)
+        };
+        Dispatcher { names, kinds, call: Arc::new(call) }
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<Entry<S>>> {
+        self.names.get(name).and_then(|kind| self.entries.get(kind))
+    }
+}
+
+async fn run_erased<J: Job>(args: Value, cx: Context<J::State>) -> JobResult {
+    match serde_json::from_value::<J>(args) {
+        Ok(job) => job.run(&cx).await,
+        Err(e) => Err(JobError::permanent(format!("the arguments do not fit `{}`: {e}", J::KIND))),
+    }
+}
+
+fn options_of<J: Job>(args: &Value) -> Result<Options, String> {
+    J::deserialize(args).map(|job| job.options()).map_err(|e| e.to_string())
+}
+
+type CallFn =
+    dyn Fn(Arc<ClaimedJob>, CancellationToken) -> BoxFuture<'static, JobResult> + Send + Sync;
+
+/// A registry with its state: runs any registered job.
+#[derive(Clone)]
+pub struct Dispatcher {
+    names: Vec<&'static str>,
+    kinds: Vec<KindInfo>,
+    call: Arc<CallFn>,
+}
+
+impl Dispatcher {
+    /// Every name under which a job of this program may be stored.
+    #[must_use]
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// Every kind.
+    #[must_use]
+    pub fn kinds(&self) -> &[KindInfo] {
+        &self.kinds
+    }
+
+    /// Runs one attempt. `cancel` is the job's signal to stop.
+    pub fn run(
+        &self,
+        job: Arc<ClaimedJob>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'static, JobResult> {
+        (self.call)(job, cancel)
+    }
+}

@@ -1,0 +1,188 @@
+//! What a worker needs of the store of jobs. PostgreSQL implements it in `switchyard-store`.
+
+use crate::{ClaimedJob, Fence, JobId, LaneId, WorkerId};
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Why the store did not answer. Workers wait and go on; they never exit over it.
+#[derive(Debug)]
+pub struct StoreError {
+    what: &'static str,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl StoreError {
+    /// `what` was being done: "claim jobs", say.
+    pub fn new(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { what, source: source.into() }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the job store failed to {}", self.what)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// How a worker presents itself.
+#[derive(Clone, Debug)]
+pub struct WorkerInfo {
+    /// Host name, for people.
+    pub host: String,
+    /// Process id, for people.
+    pub pid: u32,
+    /// Program version.
+    pub version: String,
+    /// Names of the kinds it can run.
+    pub kinds: Vec<String>,
+    /// Queues it serves.
+    pub queues: Vec<String>,
+}
+
+/// A worker's presence: held as long as this lives. When the process dies, the store sees it.
+#[derive(Debug)]
+pub struct Presence {
+    /// The number under which the worker claims.
+    pub id: WorkerId,
+    /// Fires when the presence was lost (the connection broke). The worker must then stop
+    /// claiming, cancel what it runs, and register anew.
+    pub lost: CancellationToken,
+    /// Dropping it gives the presence up.
+    pub guard: tokio_util::sync::DropGuard,
+}
+
+/// A lane with work that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveLane {
+    /// The lane.
+    pub lane: LaneId,
+}
+
+/// How many jobs to take from one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneTake {
+    /// The lane.
+    pub lane: LaneId,
+    /// At most this many.
+    pub take: u32,
+}
+
+/// One claim.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest<'a> {
+    /// Who claims.
+    pub worker: WorkerId,
+    /// Names of the kinds it can run; others are left for those who can.
+    pub kinds: &'a [String],
+    /// Where to look, in order, and how much to take from each.
+    pub lanes: &'a [LaneTake],
+    /// How long the claim holds without renewal.
+    pub lease: Duration,
+    /// Workers known to be dead, whose claims are void.
+    pub dead: &'a [WorkerId],
+}
+
+/// A job held under a fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The job.
+    pub id: JobId,
+    /// The claim.
+    pub fence: Fence,
+}
+
+/// A lease that was renewed. What is missing in the answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// The job.
+    pub id: JobId,
+    /// Somebody asked to cancel it.
+    pub cancel_requested: bool,
+}
+
+/// The evidence of a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorReport {
+    /// `error`, `panic` or `timeout`.
+    pub class: &'static str,
+    /// The chain of causes, outermost first, joined by line feeds.
+    pub message: String,
+}
+
+/// What is to be written about one attempt.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Which job, under which claim.
+    pub held: Held,
+    /// What became of it.
+    pub result: SettleAs,
+    /// How long the attempt ran.
+    pub ran: Duration,
+}
+
+/// The next state of the job.
+#[derive(Clone, Debug)]
+pub enum SettleAs {
+    /// To history as `completed`.
+    Completed,
+    /// To history as `cancelled`, with the reason.
+    Cancelled(String),
+    /// Due again after the wait; uses up an attempt.
+    Retry(Duration, ErrorReport),
+    /// Due again after the wait; uses up no attempt.
+    Snooze(Duration),
+    /// A dead letter; uses up an attempt.
+    Discard(ErrorReport),
+    /// Back to `available` untouched: it was claimed but never started.
+    GiveBack,
+}
+
+/// The store of jobs, as a worker sees it. Every call may fail and be repeated.
+pub trait JobStore: Clone + Send + Sync + 'static {
+    /// Registers a worker and takes its presence lock on a connection of its own.
+    fn register(
+        &self,
+        info: &WorkerInfo,
+    ) -> impl Future<Output = Result<Presence, StoreError>> + Send;
+
+    /// Says that a worker left in good order.
+    fn deregister(&self, worker: WorkerId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Looks for workers that died, marks them, and gives the ones whose claims may still stand.
+    fn reap(&self) -> impl Future<Output = Result<Vec<WorkerId>, StoreError>> + Send;
+
+    /// The lanes of these queues that have due work, paused ones left out.
+    fn active_lanes(
+        &self,
+        queues: &[String],
+    ) -> impl Future<Output = Result<Vec<ActiveLane>, StoreError>> + Send;
+
+    /// Claims due jobs, most urgent first within a lane.
+    fn claim(
+        &self,
+        request: &ClaimRequest<'_>,
+    ) -> impl Future<Output = Result<Vec<ClaimedJob>, StoreError>> + Send;
+
+    /// Renews the leases that still stand under their fences.
+    fn renew(
+        &self,
+        held: &[Held],
+        lease: Duration,
+    ) -> impl Future<Output = Result<Vec<Renewed>, StoreError>> + Send;
+
+    /// Writes results down, in one transaction. Gives the ids whose fence still stood; the others
+    /// belong to somebody else by now and nothing was written for them.
+    fn settle(
+        &self,
+        results: &[Settlement],
+    ) -> impl Future<Output = Result<Vec<JobId>, StoreError>> + Send;
+}

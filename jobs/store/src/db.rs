@@ -1,0 +1,141 @@
+//! Connections: two pools, one a role, and direct connections for the queue's own loops.
+
+use crate::{Result, Scope, StoreFault, Tx};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use std::sync::Arc;
+use std::time::Duration;
+use switchyard_queue::Wake;
+
+/// The application's role: tenant tables under row-level security.
+pub(crate) const APP_ROLE: &str = "switchyard_app";
+/// The queue's role: no tenant table.
+pub(crate) const ENGINE_ROLE: &str = "switchyard_engine";
+
+/// How to reach the database.
+#[derive(Clone, Debug)]
+pub struct DbConfig {
+    /// `postgres://...`; the login must be a member of both roles.
+    pub url: SecretString,
+    /// Size of the application's pool.
+    pub app_connections: u32,
+    /// Size of the engine's pool (dashboards, enqueue from the CLI, maintenance). Claim, settle,
+    /// presence and wake-up use connections of their own.
+    pub engine_connections: u32,
+    /// How long a caller waits for a free connection.
+    pub acquire_timeout: Duration,
+    /// Longest statement.
+    pub statement_timeout: Duration,
+}
+
+impl DbConfig {
+    /// The defaults for a URL: 12 + 4 connections, 3 s to get one, 15 s a statement.
+    #[must_use]
+    pub fn new(url: SecretString) -> Self {
+        Self {
+            url,
+            app_connections: 12,
+            engine_connections: 4,
+            acquire_timeout: Duration::from_secs(3),
+            statement_timeout: Duration::from_secs(15),
+        }
+    }
+
+    /// Options for a connection under `role`.
+    ///
+    /// # Errors
+    /// If the URL is not one.
+    pub(crate) fn options(&self, role: &str, name: &str) -> Result<PgConnectOptions> {
+        let options: PgConnectOptions = self.url.expose_secret().parse()?;
+        Ok(options
+            .application_name(name)
+            .options([
+                ("role", role),
+                // Plans of these statements are short; compiling one took half a second once.
+                ("jit", "off"),
+                ("timezone", "UTC"),
+                ("statement_timeout", &self.statement_timeout.as_millis().to_string()),
+                ("idle_in_transaction_session_timeout", "60000"),
+            ])
+            .log_statements(tracing::log::LevelFilter::Trace)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1)))
+    }
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    app: PgPool,
+    engine: PgPool,
+    config: Arc<DbConfig>,
+    wake: Arc<dyn Wake>,
+}
+
+impl Db {
+    /// Opens the pools. Connections are made when they are first needed, so this succeeds while
+    /// the database is away.
+    ///
+    /// # Errors
+    /// If the URL is not one.
+    pub fn connect(config: DbConfig, wake: Arc<dyn Wake>) -> Result<Self> {
+        let pool = |role, name, size| -> Result<PgPool> {
+            Ok(PgPoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(config.acquire_timeout)
+                .idle_timeout(Duration::from_secs(300))
+                .connect_lazy_with(config.options(role, name)?))
+        };
+        let app = pool(APP_ROLE, "switchyard app", config.app_connections)?;
+        let engine = pool(ENGINE_ROLE, "switchyard engine", config.engine_connections)?;
+        Ok(Self { app, engine, config: Arc::new(config), wake })
+    }
+
+    /// A transaction of the application in a scope.
+    ///
+    /// # Errors
+    /// If the database is not available.
+    pub async fn begin(&self, scope: Scope) -> Result<Tx> {
+        Tx::begin(self, scope).await
+    }
+
+    /// Where wake-ups are sent.
+    #[must_use]
+    pub fn wake(&self) -> &Arc<dyn Wake> {
+        &self.wake
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("select 1").execute(&self.app).await?;
+        Ok(())
+    }
+
+    /// Closes the pools, waiting for what is under way.
+    pub async fn close(&self) {
+        self.app.close().await;
+        self.engine.close().await;
+    }
+
+    pub(crate) fn app(&self) -> &PgPool {
+        &self.app
+    }
+
+    pub(crate) fn engine(&self) -> &PgPool {
+        &self.engine
+    }
+
+    /// A connection outside the pools, for claim, settle and presence: they hold it for the life
+    /// of the worker, and a pool's ping at every release is dear at this rate.
+    pub(crate) async fn direct(&self, name: &str) -> Result<PgConnection> {
+        let options = self.config.options(ENGINE_ROLE, name)?;
+        let connect = PgConnection::connect_with(&options);
+        match tokio::time::timeout(self.config.acquire_timeout, connect).await {
+            Ok(connection) => Ok(connection?),
+            Err(_) => Err(StoreFault::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+}

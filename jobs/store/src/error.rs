@@ -1,0 +1,100 @@
+//! One error for everything that the database can answer.
+
+use std::time::Duration;
+use switchyard_queue::JobError;
+
+/// The store's result.
+pub type Result<T> = std::result::Result<T, StoreFault>;
+
+/// Why a statement did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFault {
+    /// The database cannot be reached, is starting or stopping, or has no connection free.
+    /// Trying again later helps.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// A named constraint refused the row.
+    #[error("constraint `{constraint}` refused the row")]
+    Constraint {
+        /// The constraint's name, as the migrations give it.
+        constraint: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// There is no such row, or row-level security hides it.
+    #[error("not found")]
+    NotFound,
+    /// The job is no longer held under this fence.
+    #[error("the job's lease was lost to another worker")]
+    LeaseLost,
+    /// Anything else the database said.
+    #[error("the database refused a statement")]
+    Database(#[source] sqlx::Error),
+    /// A value could not be written as JSON.
+    #[error("a value could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl StoreFault {
+    /// Whether the same call may succeed later without anybody's doing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// The name of the constraint that refused the row, if one did.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Constraint { constraint, .. } => Some(constraint),
+            _ => None,
+        }
+    }
+}
+
+/// SQLSTATE classes and codes after which a later try may succeed: connection exceptions,
+/// insufficient resources, operator intervention (restart, shutdown), rollback by the server.
+/// <https://www.postgresql.org/docs/15/errcodes-appendix.html>
+fn passes(code: &str) -> bool {
+    matches!(&code[..2.min(code.len())], "08" | "53" | "57" | "40")
+        || code == "25006" // read-only: a standby that is being promoted
+        || code == "55P03" // lock not available
+}
+
+impl From<sqlx::Error> for StoreFault {
+    fn from(e: sqlx::Error) -> Self {
+        match &e {
+            sqlx::Error::RowNotFound => Self::NotFound,
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(e),
+            sqlx::Error::Database(d) => {
+                if d.code().is_some_and(|c| passes(&c)) {
+                    Self::Unavailable(e)
+                } else if let Some(name) = d.constraint() {
+                    Self::Constraint { constraint: name.to_owned(), source: e }
+                } else {
+                    Self::Database(e)
+                }
+            }
+            // A half-read answer after the server went away arrives as a protocol error.
+            sqlx::Error::Protocol(_) => Self::Unavailable(e),
+            _ => Self::Database(e),
+        }
+    }
+}
+
+impl StoreFault {
+    /// What a job does about it: a database that is away uses up an attempt only after a wait.
+    #[must_use]
+    pub fn into_job_error(self) -> JobError {
+        match self {
+            Self::LeaseLost => JobError::lost(self),
+            Self::Unavailable(_) => JobError::retry_after(Duration::from_secs(1), self),
+            _ => JobError::retry(self),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! All SQL of Switchyard, a file a table, and the migrator. Nothing else talks to PostgreSQL.
+
+mod db;
+mod engine;
+mod error;
+mod migrate;
+mod tx;
+
+pub use db::{Db, DbConfig};
+pub use error::{Result, StoreFault};
+pub use migrate::{MigrationStatus, migrate, migration_status, migrations_fingerprint};
+pub use tx::{JobTx, Scope, Tx};

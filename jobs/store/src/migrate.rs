@@ -1,0 +1,88 @@
+//! The migrator. It runs with the owner's rights; nothing else does.
+
+use crate::{Result, StoreFault};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::{Connection, PgConnection};
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// Where a database stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// Migrations that this program knows.
+    pub known: usize,
+    /// Of those, how many the database has.
+    pub applied: usize,
+}
+
+/// Brings the database up to date and lets the login use both roles. Safe to run from several
+/// processes at once: an advisory lock lets one through.
+///
+/// # Errors
+/// If a migration fails; what came before it stands.
+pub async fn migrate(owner_url: &SecretString) -> Result<MigrationStatus> {
+    let mut connection = PgConnection::connect(owner_url.expose_secret()).await?;
+    MIGRATOR.run(&mut connection).await.map_err(to_fault)?;
+    grant_roles(&mut connection).await?;
+    let status = status(&mut connection).await;
+    connection.close().await?;
+    status
+}
+
+/// What the database has, without changing anything.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn migration_status(url: &SecretString) -> Result<MigrationStatus> {
+    let mut connection = PgConnection::connect(url.expose_secret()).await?;
+    let status = status(&mut connection).await;
+    connection.close().await?;
+    status
+}
+
+async fn status(connection: &mut PgConnection) -> Result<MigrationStatus> {
+    let known = MIGRATOR.iter().count();
+    let exists: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
+    let applied = if exists {
+        let all = connection.list_applied_migrations("_sqlx_migrations").await.map_err(to_fault)?;
+        all.iter().filter(|a| MIGRATOR.version_exists(a.version)).count()
+    } else {
+        0
+    };
+    Ok(MigrationStatus { known, applied })
+}
+
+/// A superuser may take any role; anybody else must be a member of it.
+async fn grant_roles(connection: &mut PgConnection) -> Result<()> {
+    let missing: bool = sqlx::query_scalar(
+        "select not (pg_has_role(current_user, 'switchyard_app', 'member')
+                 and pg_has_role(current_user, 'switchyard_engine', 'member'))",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if missing {
+        sqlx::raw_sql("grant switchyard_app, switchyard_engine to current_user")
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn to_fault(e: sqlx::migrate::MigrateError) -> StoreFault {
+    match e {
+        sqlx::migrate::MigrateError::Execute(e) => e.into(),
+        other => StoreFault::from(sqlx::Error::Migrate(Box::new(other))),
+    }
+}
+
+/// A number that changes when any migration does. Tests name their template database by it.
+#[must_use]
+pub fn migrations_fingerprint() -> u64 {
+    // FNV-1a over the checksums: nobody attacks this, it only has to differ.
+    MIGRATOR.iter().flat_map(|m| m.checksum.iter()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,188 @@
+//! Transactions of the application: the one place where the tenant is set, and the one place from
+//! which jobs are enqueued. Wake-ups go out after the commit, never inside it.
+
+use crate::engine::{enqueue, settle};
+use crate::{Db, Result, StoreFault};
+use sqlx::{PgConnection, Postgres, Transaction};
+use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+use switchyard_domain::AgencyId;
+use switchyard_queue::{
+    ClaimedJob, Enqueued, Held, JobResult, LaneId, NewJob, Outcome, SettleAs, Settled, Settlement,
+    WakeToken,
+};
+
+/// In whose name a transaction reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The platform: ingest, distribution, operators.
+    Platform,
+    /// One agency: sees and writes its own rows only.
+    Tenant(AgencyId),
+}
+
+impl Scope {
+    /// The scope of a job.
+    #[must_use]
+    pub fn of(job: &ClaimedJob) -> Self {
+        job.tenant.map_or(Self::Platform, |id| Self::Tenant(AgencyId(id)))
+    }
+}
+
+/// A transaction with its scope set. Dropped without [`Tx::commit`], it rolls back.
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    db: Db,
+    wakes: Vec<WakeToken>,
+}
+
+impl Tx {
+    pub(crate) async fn begin(db: &Db, scope: Scope) -> Result<Self> {
+        let mut inner = db.app().begin().await?;
+        set_scope(&mut inner, scope).await?;
+        Ok(Self { inner, db: db.clone(), wakes: Vec::new() })
+    }
+
+    /// Enqueues one job in this transaction.
+    ///
+    /// # Errors
+    /// If the database refuses it.
+    pub async fn enqueue(&mut self, job: NewJob) -> Result<Enqueued> {
+        let mut all = self.enqueue_all(vec![job]).await?;
+        all.pop().ok_or(StoreFault::NotFound)
+    }
+
+    /// Enqueues many jobs in one round trip. The answers come in the order of the jobs.
+    ///
+    /// # Errors
+    /// If the database refuses them; then none is enqueued.
+    pub async fn enqueue_all(&mut self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        let done = enqueue::insert(&mut self.inner, &jobs).await?;
+        self.wake_lanes(done.iter().filter(|e| e.inserted).map(|e| e.lane));
+        Ok(done)
+    }
+
+    /// Makes it so, then wakes whoever waits for the jobs enqueued here.
+    ///
+    /// # Errors
+    /// If the commit failed. When the connection broke during it, the outcome is unknown.
+    pub async fn commit(self) -> Result<()> {
+        self.inner.commit().await?;
+        if !self.wakes.is_empty() {
+            self.db.wake().send(&self.wakes);
+        }
+        Ok(())
+    }
+
+    /// Undoes everything.
+    ///
+    /// # Errors
+    /// If the database is not available; then it rolls back by itself.
+    pub async fn rollback(self) -> Result<()> {
+        Ok(self.inner.rollback().await?)
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    fn wake_lanes(&mut self, lanes: impl Iterator<Item = LaneId>) {
+        for lane in lanes {
+            let token = WakeToken::Lane(lane);
+            if !self.wakes.contains(&token) {
+                self.wakes.push(token);
+            }
+        }
+    }
+}
+
+async fn set_scope(connection: &mut PgConnection, scope: Scope) -> Result<()> {
+    let (name, tenant) = match scope {
+        Scope::Platform => ("platform", String::new()),
+        Scope::Tenant(agency) => ("tenant", agency.to_string()),
+    };
+    sqlx::query(
+        "select set_config('switchyard.scope', $1, true), set_config('switchyard.tenant', $2, true)",
+    )
+    .bind(name)
+    .bind(tenant)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A job's own transaction: the job's row is locked at its fence, so the effects written here and
+/// the end of the job are one commit, and a worker that lost the job can write neither.
+pub struct JobTx {
+    tx: Tx,
+    held: Held,
+    begun: Instant,
+}
+
+impl Db {
+    /// Opens the transaction of a running job, in the job's scope.
+    ///
+    /// # Errors
+    /// [`StoreFault::LeaseLost`] if the job is no longer held under this fence.
+    pub async fn begin_job(&self, job: &ClaimedJob) -> Result<JobTx> {
+        self.begin_job_as(job, Scope::of(job)).await
+    }
+
+    /// The same in a scope other than the job's own.
+    ///
+    /// # Errors
+    /// [`StoreFault::LeaseLost`] if the job is no longer held under this fence.
+    pub async fn begin_job_as(&self, job: &ClaimedJob, scope: Scope) -> Result<JobTx> {
+        let held = Held { id: job.id, fence: job.fence };
+        let mut tx = self.begin(scope).await?;
+        settle::lock(tx.conn(), held).await?;
+        Ok(JobTx { tx, held, begun: Instant::now() })
+    }
+}
+
+impl JobTx {
+    /// Settles the job as completed in this transaction and commits both.
+    ///
+    /// # Errors
+    /// As a [`switchyard_queue::JobError`], ready to be given back by `run`.
+    pub async fn done(self) -> JobResult {
+        self.finish(SettleAs::Completed).await
+    }
+
+    /// Settles the job as cancelled, with the reason, and commits both.
+    ///
+    /// # Errors
+    /// As [`JobTx::done`].
+    pub async fn cancelled(self, reason: impl Into<String>) -> JobResult {
+        self.finish(SettleAs::Cancelled(reason.into())).await
+    }
+
+    /// Commits what was written so far; the job goes on running.
+    ///
+    /// # Errors
+    /// If the commit failed.
+    pub async fn commit(self) -> Result<()> {
+        self.tx.commit().await
+    }
+
+    async fn finish(mut self, result: SettleAs) -> JobResult {
+        let settlement = Settlement { held: self.held, result, ran: self.begun.elapsed() };
+        settle::write(self.tx.conn(), &[settlement]).await.map_err(StoreFault::into_job_error)?;
+        self.tx.commit().await.map_err(StoreFault::into_job_error)?;
+        Ok(Outcome::Settled(Settled::committed()))
+    }
+}
+
+impl Deref for JobTx {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for JobTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}

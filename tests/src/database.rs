@@ -1,0 +1,141 @@
+//! A database for every test, copied from a migrated template.
+//!
+//! `ops/test` starts the servers and says where they are: `SWITCHYARD_TEST_DATABASE_URL` (a
+//! superuser of a server made for tests) and `SWITCHYARD_TEST_REDIS_URL`.
+
+use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::sync::Arc;
+use switchyard_queue::{Wake, WakeToken};
+use switchyard_store::{Db, DbConfig};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+/// The server for tests.
+#[must_use]
+pub fn server_url() -> String {
+    std::env::var("SWITCHYARD_TEST_DATABASE_URL")
+        .expect("SWITCHYARD_TEST_DATABASE_URL is not set: run the tests with `ops/test`")
+}
+
+/// The Redis for tests, shared: use keys and channels with a random prefix.
+#[must_use]
+pub fn redis_url() -> String {
+    std::env::var("SWITCHYARD_TEST_REDIS_URL")
+        .expect("SWITCHYARD_TEST_REDIS_URL is not set: run the tests with `ops/test`")
+}
+
+/// A migrated database of its own, dropped when this is.
+pub struct TestDb {
+    /// Where it is, with the owner's rights.
+    pub url: SecretString,
+    /// The store, under the application's roles. Wake-ups go nowhere; the sweep must do.
+    pub db: Db,
+    name: String,
+}
+
+impl TestDb {
+    /// Makes one.
+    pub async fn new() -> Self {
+        let template = template().await;
+        let name = format!("sy_test_{}", Uuid::new_v4().simple());
+        let mut admin = admin().await;
+        sqlx::raw_sql(AssertSqlSafe(format!("create database {name} template {template}")))
+            .execute(&mut admin)
+            .await
+            .expect("a copy of the template");
+        let url = SecretString::from(with_database(&server_url(), &name));
+        let db = Db::connect(DbConfig::new(url.clone()), Arc::new(Silence::default()))
+            .expect("a well-formed URL");
+        Self { url, db, name }
+    }
+
+    /// The same database with other wake-ups.
+    #[must_use]
+    pub fn with_wake(&self, wake: Arc<dyn Wake>) -> Db {
+        Db::connect(DbConfig::new(self.url.clone()), wake).expect("a well-formed URL")
+    }
+
+    /// A connection with the owner's rights, for looking behind the curtain.
+    pub async fn owner(&self) -> PgConnection {
+        use secrecy::ExposeSecret;
+        PgConnection::connect(self.url.expose_secret()).await.expect("the test server")
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        let name = std::mem::take(&mut self.name);
+        // The test's runtime is ending, so the clean-up brings its own.
+        let clean = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(async {
+                    let drop = format!("drop database if exists {name} with (force)");
+                    let _ = sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut admin().await).await;
+                });
+            }
+        });
+        let _ = clean.join();
+    }
+}
+
+/// The template's name holds the migrations' checksums, so a changed migration makes a new one.
+async fn template() -> String {
+    let sum = switchyard_store::migrations_fingerprint();
+    let name = format!("sy_template_{sum:016x}");
+    let mut admin = admin().await;
+    // One process builds it; the others wait here.
+    sqlx::query("select pg_advisory_lock(7263541)").execute(&mut admin).await.expect("a lock");
+    let exists: bool =
+        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+            .bind(&name)
+            .fetch_one(&mut admin)
+            .await
+            .expect("an answer");
+    if !exists {
+        let building = format!("{name}_new");
+        let url = SecretString::from(with_database(&server_url(), &building));
+        for sql in [
+            format!("drop database if exists {building} with (force)"),
+            format!("create database {building}"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.expect("a new database");
+        }
+        switchyard_store::migrate(&url).await.expect("the migrations");
+        sqlx::raw_sql(AssertSqlSafe(format!("alter database {building} rename to {name}")))
+            .execute(&mut admin)
+            .await
+            .expect("the template");
+    }
+    sqlx::query("select pg_advisory_unlock(7263541)").execute(&mut admin).await.expect("a lock");
+    name
+}
+
+async fn admin() -> PgConnection {
+    PgConnection::connect(&server_url()).await.expect("the test server")
+}
+
+fn with_database(server: &str, name: &str) -> String {
+    let mut url = reqwest::Url::parse(server).expect("SWITCHYARD_TEST_DATABASE_URL is no URL");
+    url.set_path(name);
+    url.into()
+}
+
+/// Wake-ups that reach nobody.
+#[derive(Clone)]
+struct Silence(broadcast::Sender<WakeToken>);
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self(broadcast::channel(1).0)
+    }
+}
+
+impl Wake for Silence {
+    fn send(&self, _: &[WakeToken]) {}
+
+    fn subscribe(&self) -> broadcast::Receiver<WakeToken> {
+        self.0.subscribe()
+    }
+}

@@ -1,0 +1,5 @@
+//! The harness of the end-to-end tests: databases of their own, servers, fakes.
+
+mod database;
+
+pub use database::{TestDb, redis_url, server_url};
