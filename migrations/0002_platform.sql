@@ -85,8 +85,9 @@ create table switchyard.webhook_events (
   portal_version  int,                             -- of the settings that judged it
   processed_at    timestamptz
 );
-create index webhook_events_recent on switchyard.webhook_events (received_at desc);
+create index webhook_events_recent on switchyard.webhook_events (received_at desc, id desc);
 create index webhook_events_rejected on switchyard.webhook_events (portal_id, received_at) where state = 'rejected';
+create index webhook_events_refused on switchyard.webhook_events (received_at desc, id desc) where state = 'rejected';
 
 -- Which delivery was seen: the sender's id for good, a body's hash for a day.
 create table switchyard.delivery_keys (
@@ -131,7 +132,8 @@ create table switchyard.leads (
 create unique index leads_event on switchyard.leads (event_id);
 create unique index leads_external on switchyard.leads (portal_id, external_id) where external_id is not null;
 create index leads_agency on switchyard.leads (agency_id, created_at desc);
-create index leads_recent on switchyard.leads (created_at desc);
+create index leads_recent on switchyard.leads (created_at desc, id desc);
+create index leads_state on switchyard.leads (state, created_at desc, id desc);
 create index leads_unassigned on switchyard.leads (country, postal_code) where state = 'unassigned';
 
 -- Who gets it -------------------------------------------------------------------------------
@@ -186,7 +188,8 @@ create table switchyard.messages (
   unique (assignment_id, agent_id, channel)
 );
 create index messages_lead on switchyard.messages (lead_id);
-create index messages_recent on switchyard.messages (created_at desc);
+create index messages_recent on switchyard.messages (created_at desc, id desc);
+create index messages_trouble on switchyard.messages (created_at desc, id desc) where state in ('failed', 'unknown');
 
 -- Row-level security ------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ mod db;
 mod engine;
 mod error;
 mod migrate;
+pub mod overview;
 mod tx;
 
 pub use db::{Db, DbConfig};
