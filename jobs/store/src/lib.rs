@@ -5,9 +5,11 @@ mod engine;
 mod error;
 mod migrate;
 pub mod overview;
+mod provision;
 mod tx;
 
 pub use db::{Db, DbConfig};
 pub use error::{Result, StoreFault};
 pub use migrate::{MigrationStatus, migrate, migration_status, migrations_fingerprint};
+pub use provision::{create_database, grant_login};
 pub use tx::{JobTx, Scope, Tx};
