@@ -1,1 +1,67 @@
-//! ...
+//! The way out: e-mail by SMTP, WhatsApp by Twilio or by Meta's Cloud API, and the capture box that
+//! stands in for both until an account is configured. One file a provider; every one says of a
+//! failure whether to try again, to stop, or that nobody knows whether the message went out.
+
+mod capture;
+mod config;
+mod error;
+mod http;
+mod message;
+mod meta;
+mod meta_codes;
+mod smtp;
+mod smtp_session;
+mod twilio;
+mod twilio_codes;
+
+pub use capture::Capture;
+pub use config::{
+    ConfigFault, EmailKind, MetaConfig, MetaTemplate, ProvidersConfig, SmtpConfig, TlsMode,
+    TwilioConfig, WhatsAppKind,
+};
+pub use error::{SendError, SendFault};
+pub use message::{Email, EmailSender, Receipt, WhatsApp, WhatsAppSender};
+pub use meta::Meta;
+pub use smtp::Smtp;
+pub use twilio::Twilio;
+
+use std::sync::Arc;
+
+/// The senders that the platform uses. Cheap to clone.
+#[derive(Clone)]
+pub struct Providers {
+    /// For `notify.email`.
+    pub email: Arc<dyn EmailSender>,
+    /// For `notify.whatsapp`.
+    pub whatsapp: Arc<dyn WhatsAppSender>,
+}
+
+impl Providers {
+    /// Both capture boxes: every message is accepted and goes nowhere.
+    #[must_use]
+    pub fn capture() -> Self {
+        Self { email: Arc::new(Capture), whatsapp: Arc::new(Capture) }
+    }
+
+    /// The senders that the configuration names. Opens no connection, so it succeeds while a
+    /// provider is away.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration, at once.
+    pub fn from_config(config: &ProvidersConfig) -> Result<Self, Vec<ConfigFault>> {
+        let faults = config.validate();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let email: Arc<dyn EmailSender> = match config.email {
+            EmailKind::Capture => Arc::new(Capture),
+            EmailKind::Smtp => Arc::new(Smtp::new(&config.smtp).map_err(|f| vec![f])?),
+        };
+        let whatsapp: Arc<dyn WhatsAppSender> = match config.whatsapp {
+            WhatsAppKind::Capture => Arc::new(Capture),
+            WhatsAppKind::Twilio => Arc::new(Twilio::new(&config.twilio).map_err(|f| vec![f])?),
+            WhatsAppKind::Meta => Arc::new(Meta::new(&config.meta).map_err(|f| vec![f])?),
+        };
+        Ok(Self { email, whatsapp })
+    }
+}
