@@ -19,10 +19,17 @@ end $$;
 create schema engine;
 grant usage on schema engine to switchyard_app, switchyard_engine;
 
--- A lane is one partition of one queue: the unit of fairness and of pausing.
+-- A queue is paused as a whole; its row is what a new lane inherits from and what a pause locks.
+create table engine.queues (
+  queue  text primary key,
+  paused boolean not null default false
+);
+
+-- A lane is one partition of one queue: the unit of fairness. `paused` repeats its queue's, so
+-- that a claim looks at one table. Lanes are never deleted: processes remember their numbers.
 create table engine.lanes (
   id        int generated always as identity primary key,
-  queue     text not null,
+  queue     text not null references engine.queues,
   partition text not null default '',
   paused    boolean not null default false,
   unique (queue, partition)
@@ -41,7 +48,8 @@ create table engine.workers (
   died_at    timestamptz    -- its lock was found free
 );
 create index workers_live on engine.workers (id) where stopped_at is null and died_at is null;
-create index workers_died on engine.workers (died_at) where died_at is not null;
+create index workers_gone on engine.workers (coalesce(died_at, stopped_at))
+  where stopped_at is not null or died_at is not null;
 
 -- Open jobs only. What is claimed often stays in place (HOT): a claim changes no indexed column.
 -- stage: 0 ready, 1 later (scheduled, retryable), 2 pending, 3 parked, 4 quarantined, 5 discarded
@@ -57,10 +65,12 @@ create table engine.jobs (
   crashes          smallint not null default 0,     -- workers that vanished while they held it
   lease_until      timestamptz,
   fence            bigint not null default 0,
-  worker           bigint,
+  worker           bigint,                          -- set: somebody holds it, or died holding it
   claimed_at       timestamptz,
+  prior_worker     bigint,                          -- who held it before the last change of `worker`
+  prior_claimed_at timestamptz,                     -- (an UPDATE cannot return the old row: 15 has no OLD)
   timeout_ms       int not null check (timeout_ms > 0),
-  cancel_requested boolean not null default false,
+  cancel_requested boolean not null default false,  -- only ever set on a job that is held
   tenant           uuid,
   unique_key       text,
   args             jsonb not null,
@@ -72,6 +82,18 @@ create table engine.jobs (
 create index jobs_claim  on engine.jobs (lane, priority, run_at, id) where stage = 0;
 create index jobs_later  on engine.jobs (run_at) where stage = 1;
 create index jobs_parked on engine.jobs (stage, kind) where stage >= 2;
+create index jobs_request on engine.jobs (request_id) where request_id is not null;
+
+-- The state that people see (JobState's numbers) follows from three columns, here and nowhere else.
+create function engine.job_state(stage smallint, attempt smallint, worker bigint) returns smallint
+language sql immutable parallel safe return case stage
+  when 0 then case when worker is null then 0 else 3 end
+  when 1 then case when attempt = 0 then 1 else 2 end
+  when 2 then 4
+  when 4 then 6
+  when 5 then 7
+  else 0                                            -- 3, parked: waits for a worker that knows it
+end;
 
 -- Unique keys live apart because jobs move to history.
 create table engine.job_uniques (
@@ -87,9 +109,10 @@ create table engine.job_history (
   kind         text not null,
   priority     smallint not null,
   outcome      smallint not null,                   -- JobState: 8 completed, 9 cancelled
-  attempt      smallint not null,
+  attempt      smallint not null,                   -- number of the last attempt, 0: never tried
   max_attempts smallint not null,
   crashes      smallint not null,
+  timeout_ms   int not null,                        -- kept so that the job can be run once more
   worker       bigint,
   tenant       uuid,
   unique_key   text,
@@ -107,9 +130,11 @@ create table engine.job_history_0 partition of engine.job_history for values in 
   partition by range (finished_at);
 create index job_history_id on engine.job_history (id);
 create index job_history_kind on engine.job_history (kind, finished_at);
+create index job_history_request on engine.job_history (request_id) where request_id is not null;
 
 -- Every attempt that did not finish its job. The one that did is the history row itself.
--- outcome: 'retry' | 'snooze' | 'discard' | 'crash'
+-- outcome: 'retry' | 'snooze' | 'discard' | 'crash'. A snooze and a crash carry the number of the
+-- attempt that they were, and use none up.
 create table engine.job_attempts (
   job_id     uuid not null,
   attempt    smallint not null,
@@ -175,30 +200,44 @@ create table engine.schedule_fires (
   primary key (schedule, fire_time)
 );
 
--- Slices are tables, and making tables is the owner's right: these two functions lend it.
+-- Slices are tables, and making tables is the owner's right: these functions lend it. Days are
+-- UTC days whatever the session says. What fell into a default slice meanwhile is moved, because a
+-- default that holds rows of a range refuses a slice for that range.
+create function engine.ensure_slice(parent text, stamp text, d date) returns int
+language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+declare
+  slice text := parent || '_' || to_char(d, 'YYYYMMDD');
+begin
+  if to_regclass('engine.' || slice) is not null then
+    return 0;
+  end if;
+  execute format('create table engine.%I (like engine.%I including all)', slice, parent);
+  execute format('with moved as (delete from engine.%I where %I >= %L and %I < %L returning *)
+                  insert into engine.%I select * from moved',
+    parent || '_default', stamp, d::timestamptz, stamp, (d + 1)::timestamptz, slice);
+  execute format('alter table engine.%I attach partition engine.%I for values from (%L) to (%L)',
+    parent, slice, d::timestamptz, (d + 1)::timestamptz);
+  return 1;
+end $$;
+
 create function engine.ensure_slices(from_day date, days int) returns int
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   d date;
   made int := 0;
 begin
+  perform pg_advisory_xact_lock(1398231890, 0);     -- one maker at a time
   for d in select from_day + i from generate_series(0, days) i loop
-    if to_regclass(format('engine.job_history_0_%s', to_char(d, 'YYYYMMDD'))) is null then
-      execute format('create table engine.%I partition of engine.job_history_0 for values from (%L) to (%L)',
-        'job_history_0_' || to_char(d, 'YYYYMMDD'), d::timestamptz, (d + 1)::timestamptz);
-      made := made + 1;
-    end if;
-    if to_regclass(format('engine.job_attempts_%s', to_char(d, 'YYYYMMDD'))) is null then
-      execute format('create table engine.%I partition of engine.job_attempts for values from (%L) to (%L)',
-        'job_attempts_' || to_char(d, 'YYYYMMDD'), d::timestamptz, (d + 1)::timestamptz);
-      made := made + 1;
-    end if;
+    made := made + engine.ensure_slice('job_history_0', 'finished_at', d);
+    made := made + engine.ensure_slice('job_attempts', 'ended_at', d);
   end loop;
   return made;
 end $$;
 
+-- Dropping a slice locks its parent for a moment: behind a long reader it gives up after two
+-- seconds, so that writers do not queue behind it, and the next run tries again.
 create function engine.drop_slices(before date) returns int
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
   t name;
   dropped int := 0;
@@ -214,6 +253,7 @@ begin
   end loop;
   return dropped;
 end $$;
+revoke all on function engine.ensure_slice(text, text, date) from public;
 revoke all on function engine.ensure_slices(date, int), engine.drop_slices(date) from public;
 grant execute on function engine.ensure_slices(date, int), engine.drop_slices(date) to switchyard_engine;
 
@@ -222,7 +262,8 @@ select engine.ensure_slices(current_date - 1, 8);
 grant select, insert, update, delete on all tables in schema engine to switchyard_engine;
 -- The app role enqueues, and settles a job inside the job's own transaction.
 grant select, insert, update, delete on engine.jobs, engine.job_uniques, engine.effects to switchyard_app;
-grant select, insert on engine.lanes, engine.job_history, engine.job_attempts to switchyard_app;
+grant insert on engine.job_history, engine.job_attempts to switchyard_app;
 grant insert on engine.counter_deltas to switchyard_app;
-grant select on engine.workers, engine.counters, engine.counter_deltas, engine.schedules,
+grant select on engine.queues, engine.lanes, engine.job_history, engine.job_attempts,
+  engine.workers, engine.counters, engine.counter_deltas, engine.schedules,
   engine.schedule_fires to switchyard_app;

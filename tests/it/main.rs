@@ -1,4 +1,5 @@
 //! End-to-end tests on real servers, a file an area.
 #![allow(missing_docs)] // tests are documented by their names
 
+mod engine;
 mod migrations;

@@ -1,5 +1,6 @@
 //! Connections: two pools, one a role, and direct connections for the queue's own loops.
 
+use crate::engine::lanes::LaneCache;
 use crate::{Result, Scope, StoreFault, Tx};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -70,6 +71,7 @@ pub struct Db {
     engine: PgPool,
     config: Arc<DbConfig>,
     wake: Arc<dyn Wake>,
+    lanes: Arc<LaneCache>,
 }
 
 impl Db {
@@ -88,7 +90,7 @@ impl Db {
         };
         let app = pool(APP_ROLE, "switchyard app", config.app_connections)?;
         let engine = pool(ENGINE_ROLE, "switchyard engine", config.engine_connections)?;
-        Ok(Self { app, engine, config: Arc::new(config), wake })
+        Ok(Self { app, engine, config: Arc::new(config), wake, lanes: Arc::default() })
     }
 
     /// A transaction of the application in a scope.
@@ -118,6 +120,10 @@ impl Db {
     pub async fn close(&self) {
         self.app.close().await;
         self.engine.close().await;
+    }
+
+    pub(crate) fn lanes(&self) -> &LaneCache {
+        &self.lanes
     }
 
     pub(crate) fn app(&self) -> &PgPool {

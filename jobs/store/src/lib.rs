@@ -9,6 +9,7 @@ mod provision;
 mod tx;
 
 pub use db::{Db, DbConfig};
+pub use engine::{effects, maintenance};
 pub use error::{Result, StoreFault};
 pub use migrate::{MigrationStatus, migrate, migration_status, migrations_fingerprint};
 pub use provision::{create_database, grant_login};

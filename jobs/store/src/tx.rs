@@ -1,15 +1,13 @@
 //! Transactions of the application: the one place where the tenant is set, and the one place from
 //! which jobs are enqueued. Wake-ups go out after the commit, never inside it.
 
-use crate::engine::{enqueue, settle};
+use crate::engine::{enqueue, lanes, settle};
 use crate::{Db, Result, StoreFault};
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
 use switchyard_domain::AgencyId;
 use switchyard_queue::{
-    ClaimedJob, Enqueued, Held, JobResult, LaneId, NewJob, Outcome, SettleAs, Settled, Settlement,
-    WakeToken,
+    ClaimedJob, Enqueued, Held, JobResult, LaneId, NewJob, Outcome, SettleAs, Settled, WakeToken,
 };
 
 /// In whose name a transaction reads and writes.
@@ -57,9 +55,10 @@ impl Tx {
     /// # Errors
     /// If the database refuses them; then none is enqueued.
     pub async fn enqueue_all(&mut self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-        let done = enqueue::insert(&mut self.inner, &jobs).await?;
-        self.wake_lanes(done.iter().filter(|e| e.inserted).map(|e| e.lane));
-        Ok(done)
+        let lanes = lanes::of(&self.db, &jobs).await?;
+        let placed = enqueue::insert(&mut self.inner, &jobs, &lanes).await?;
+        self.wake_lanes(placed.iter().filter(|p| p.due).map(|p| p.answer.lane));
+        Ok(placed.into_iter().map(|p| p.answer).collect())
     }
 
     /// Makes it so, then wakes whoever waits for the jobs enqueued here.
@@ -116,7 +115,6 @@ async fn set_scope(connection: &mut PgConnection, scope: Scope) -> Result<()> {
 pub struct JobTx {
     tx: Tx,
     held: Held,
-    begun: Instant,
 }
 
 impl Db {
@@ -136,7 +134,7 @@ impl Db {
         let held = Held { id: job.id, fence: job.fence };
         let mut tx = self.begin(scope).await?;
         settle::lock(tx.conn(), held).await?;
-        Ok(JobTx { tx, held, begun: Instant::now() })
+        Ok(JobTx { tx, held })
     }
 }
 
@@ -165,9 +163,16 @@ impl JobTx {
         self.tx.commit().await
     }
 
+    pub(crate) fn held(&self) -> Held {
+        self.held
+    }
+
     async fn finish(mut self, result: SettleAs) -> JobResult {
-        let settlement = Settlement { held: self.held, result, ran: self.begun.elapsed() };
-        settle::write(self.tx.conn(), &[settlement]).await.map_err(StoreFault::into_job_error)?;
+        let written = settle::write_one(self.tx.conn(), self.held, &result).await;
+        let written = written.map_err(StoreFault::into_job_error)?;
+        if written.stood.is_empty() {
+            return Err(StoreFault::LeaseLost.into_job_error());
+        }
         self.tx.commit().await.map_err(StoreFault::into_job_error)?;
         Ok(Outcome::Settled(Settled::committed()))
     }

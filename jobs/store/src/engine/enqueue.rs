@@ -1,14 +1,185 @@
-//! Enqueuing.
+//! Enqueuing: any number of jobs in one statement, in the caller's transaction.
 
-use crate::Result;
+use super::seconds;
+use crate::{Result, StoreFault};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use switchyard_queue::{Enqueued, NewJob};
+use sqlx::types::Json;
+use std::collections::HashMap;
+use switchyard_queue::{Enqueued, JobId, LaneId, NewJob};
+use uuid::Uuid;
 
-/// Inserts jobs; answers in their order.
+/// What became of one job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    /// The answer to the caller.
+    pub answer: Enqueued,
+    /// It waits for a worker at once.
+    pub due: bool,
+}
+
+/// How often a key may slip away between "it is taken" and "by whom?" before the caller hears
+/// that the database is too busy. Each round needs another job of the same key to begin and end.
+const ROUNDS: usize = 20;
+
+/// Inserts jobs into their lanes (`lanes[i]` is the lane of `jobs[i]`); answers in their order.
+///
+/// A job whose unique key is taken is not inserted; its answer names the job that holds the key.
+/// Of two jobs with the same key in one batch the first is inserted.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     jobs: &[NewJob],
-) -> Result<Vec<Enqueued>> {
-    let _ = (connection, jobs);
-    Ok(Vec::new())
+    lanes: &[LaneId],
+) -> Result<Vec<Placed>> {
+    let mut answers: Vec<Option<Placed>> = vec![None; jobs.len()];
+    let mut open: Vec<usize> = (0..jobs.len()).collect();
+    // Keys are taken in their order, so two batches that share keys cannot deadlock. The sort is
+    // stable: of equal keys the first comes first.
+    open.sort_by(|a, b| jobs[*a].unique_key.cmp(&jobs[*b].unique_key));
+    for _ in 0..ROUNDS {
+        if open.is_empty() {
+            break;
+        }
+        let placed = insert_once(connection, jobs, lanes, &open).await?;
+        for i in &open {
+            if let Some(due) = placed.get(&jobs[*i].id.0) {
+                let answer = Enqueued { id: jobs[*i].id, inserted: true, lane: lanes[*i] };
+                answers[*i] = Some(Placed { answer, due: *due });
+            }
+        }
+        open.retain(|i| answers[*i].is_none());
+        if open.is_empty() {
+            break;
+        }
+        // A second statement, because the first one's snapshot cannot see a holder that committed
+        // while it waited. A holder that is gone by now is no holder: those go round again.
+        let holders = holders(connection, jobs, &open).await?;
+        for i in &open {
+            let holder = jobs[*i].unique_key.as_deref().and_then(|key| holders.get(key));
+            answers[*i] = holder.map(|id| Placed {
+                answer: Enqueued { id: JobId(*id), inserted: false, lane: lanes[*i] },
+                due: false,
+            });
+        }
+        open.retain(|i| answers[*i].is_none());
+    }
+    let busy = || sqlx::Error::Protocol("a unique key kept changing hands".to_owned());
+    answers.into_iter().map(|a| a.ok_or_else(|| StoreFault::Unavailable(busy()))).collect()
+}
+
+/// One try for the jobs at `which`; gives the ids that went in, and whether each is due.
+///
+/// The keys go first. A key that another transaction is just taking or releasing makes this wait
+/// for that transaction's end; a taken key inserts nothing and drops its job from the batch.
+/// Times are the statement's, not the transaction's: a caller may have begun long ago.
+async fn insert_once(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    lanes: &[LaneId],
+    which: &[usize],
+) -> Result<HashMap<Uuid, bool>> {
+    let batch = Batch::of(jobs, lanes, which);
+    let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+        "with given as materialized (
+           select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
+           from unnest($1::uuid[], $2::int[], $3::text[], $4::int2[], $5::timestamptz[], $6::float8[],
+                       $7::int2[], $8::int[], $9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::text[])
+             with ordinality g(id, lane, kind, priority, at, wait, max_attempts, timeout_ms, tenant,
+                               unique_key, args, trace, request_id, n)
+         ), keyed as (
+           insert into engine.job_uniques (key, job_id)
+           select unique_key, id from given where unique_key is not null order by n
+           on conflict do nothing
+           returning job_id
+         ), placed as (
+           insert into engine.jobs (id, lane, kind, priority, run_at, stage, max_attempts, timeout_ms,
+                                    tenant, unique_key, args, trace, request_id, created_at)
+           select id, lane, kind, priority, run_at, (run_at > statement_timestamp())::int, max_attempts,
+                  timeout_ms, tenant, unique_key, args, trace, request_id, statement_timestamp()
+           from given
+           where unique_key is null or id in (select job_id from keyed)
+           returning id, lane, kind, stage
+         ), counted as (
+           insert into engine.counter_deltas (lane, kind, state, n)
+           select lane, kind, engine.job_state(stage, 0::int2, null), count(*) from placed group by 1, 2, 3
+         )
+         select id, stage = 0 from placed",
+    )
+    .bind(batch.ids)
+    .bind(batch.lanes)
+    .bind(batch.kinds)
+    .bind(batch.priorities)
+    .bind(batch.at)
+    .bind(batch.wait)
+    .bind(batch.max_attempts)
+    .bind(batch.timeouts)
+    .bind(batch.tenants)
+    .bind(batch.keys)
+    .bind(batch.args)
+    .bind(batch.traces)
+    .bind(batch.requests)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Who holds the keys of the jobs at `which`.
+async fn holders(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    which: &[usize],
+) -> Result<HashMap<String, Uuid>> {
+    let keys: Vec<&str> = which.iter().filter_map(|i| jobs[*i].unique_key.as_deref()).collect();
+    let rows: Vec<(String, Uuid)> =
+        sqlx::query_as("select key, job_id from engine.job_uniques where key = any($1::text[])")
+            .bind(keys)
+            .fetch_all(connection)
+            .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// The columns of a batch, as arrays for `unnest`.
+struct Batch<'a> {
+    ids: Vec<Uuid>,
+    lanes: Vec<i32>,
+    kinds: Vec<&'a str>,
+    priorities: Vec<i16>,
+    at: Vec<Option<DateTime<Utc>>>,
+    wait: Vec<f64>,
+    max_attempts: Vec<i16>,
+    timeouts: Vec<i32>,
+    tenants: Vec<Option<Uuid>>,
+    keys: Vec<Option<&'a str>>,
+    args: Vec<Json<&'a serde_json::Value>>,
+    traces: Vec<Option<String>>,
+    requests: Vec<Option<&'a str>>,
+}
+
+impl<'a> Batch<'a> {
+    fn of(jobs: &'a [NewJob], lanes: &[LaneId], which: &[usize]) -> Self {
+        fn column<'j, T>(
+            jobs: &'j [NewJob],
+            which: &[usize],
+            f: impl Fn(&'j NewJob) -> T,
+        ) -> Vec<T> {
+            which.iter().map(|i| f(&jobs[*i])).collect()
+        }
+        Self {
+            ids: column(jobs, which, |j| j.id.0),
+            lanes: which.iter().map(|i| lanes[*i].0).collect(),
+            kinds: column(jobs, which, |j| &*j.kind),
+            priorities: column(jobs, which, |j| j.priority),
+            at: column(jobs, which, |j| j.run_at),
+            wait: column(jobs, which, |j| j.delay.map_or(0.0, seconds)),
+            max_attempts: column(jobs, which, |j| j.max_attempts.max(1)),
+            timeouts: column(jobs, which, |j| {
+                i32::try_from(j.timeout.as_millis()).unwrap_or(i32::MAX).max(1)
+            }),
+            tenants: column(jobs, which, |j| j.tenant),
+            keys: column(jobs, which, |j| j.unique_key.as_deref()),
+            args: column(jobs, which, |j| Json(&j.args)),
+            traces: column(jobs, which, |j| j.trace.map(|t| t.to_string())),
+            requests: column(jobs, which, |j| j.request_id.as_deref()),
+        }
+    }
 }

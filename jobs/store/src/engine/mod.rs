@@ -1,4 +1,29 @@
-//! The queue's tables: enqueue, claim, settle.
+//! The queue's tables: enqueue, claim, settle, presence, inspection, maintenance.
+//!
+//! Two rules hold everywhere. A statement that changes a job's state appends the counter deltas of
+//! that change, so counters and jobs commit together. A statement that locks several jobs either
+//! takes them in the order of their ids or skips what is locked, so no two of them can deadlock.
 
+pub mod effects;
 pub(crate) mod enqueue;
+pub(crate) mod lanes;
+pub mod maintenance;
 pub(crate) mod settle;
+
+/// First keys of the advisory locks (the two-integer space, which sqlx's migrator does not use).
+/// 1398231890 (`0x5357_5352`) is taken by `engine.ensure_slices`.
+pub(crate) mod locks {
+    /// With a worker's number: held by that worker for as long as it lives.
+    pub(crate) const WORKER: i32 = 0x5357_574b;
+    /// With 0: held for one statement by whoever looks for dead workers.
+    pub(crate) const REAPER: i32 = 0x5357_5250;
+    /// With 0: held for one statement by whoever folds the counters.
+    pub(crate) const FOLD: i32 = 0x5357_464f;
+}
+
+/// Seconds for PostgreSQL: durations beyond a century mean "never" and must not overflow an
+/// interval.
+pub(crate) fn seconds(d: std::time::Duration) -> f64 {
+    const CENTURY: f64 = 3_155_760_000.0;
+    d.as_secs_f64().min(CENTURY)
+}

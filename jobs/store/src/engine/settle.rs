@@ -1,20 +1,259 @@
-//! Writing results down.
+//! Writing results down: sets of rows, at most two statements, and only where the fence stands.
+//!
+//! A job is held while `worker` is set and `fence` is the claim's. Every statement here matches
+//! both, so a result that comes twice, or from a worker that was presumed dead, changes nothing.
 
-use crate::Result;
+use super::seconds;
+use crate::{Result, StoreFault};
 use sqlx::PgConnection;
-use switchyard_queue::{Held, JobId, Settlement};
+use std::time::Duration;
+use switchyard_queue::{Held, JobId, LaneId, SettleAs, Settlement};
+use uuid::Uuid;
 
-/// Locks the job's row at its fence.
+/// Longest error text kept: a chain of causes is short, a provider's HTML page is not.
+const LONGEST_TEXT: usize = 16 * 1024;
+
+/// Locks the job's row at its fence, until the transaction ends.
+///
+/// # Errors
+/// [`StoreFault::LeaseLost`] if nobody holds it under this fence.
 pub(crate) async fn lock(connection: &mut PgConnection, held: Held) -> Result<()> {
-    let _ = (connection, held);
-    Ok(())
+    let row: Option<i32> = sqlx::query_scalar(
+        "select 1 from engine.jobs where id = $1 and fence = $2 and worker is not null for update",
+    )
+    .bind(held.id.0)
+    .bind(held.fence.0)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|_| ()).ok_or(StoreFault::LeaseLost)
 }
 
-/// Writes results down; gives the ids whose fence still stood.
+/// What was written.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// The jobs whose fence still stood.
+    pub stood: Vec<JobId>,
+    /// Lanes that got a job back which can run at once.
+    pub freed: Vec<LaneId>,
+}
+
+/// Writes results down. Where more than one statement may be needed (see [`mixed`]) the caller
+/// brings a transaction.
+///
+/// A job that somebody asked to cancel does not go round again: unless it completed, it ends as
+/// cancelled. A dead letter gives its unique key up, so that a new job of the key may be enqueued;
+/// retrying the dead letter takes the key again, or is refused.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     results: &[Settlement],
-) -> Result<Vec<JobId>> {
-    let _ = (connection, results);
-    Ok(Vec::new())
+) -> Result<Written> {
+    let mut rows = Rows::default();
+    for s in results {
+        rows.push(s.held, &s.result, Some(s.ran));
+    }
+    rows.write(connection).await
+}
+
+/// The same for one job in its own transaction, whose start is the claim's.
+pub(crate) async fn write_one(
+    connection: &mut PgConnection,
+    held: Held,
+    result: &SettleAs,
+) -> Result<Written> {
+    let mut rows = Rows::default();
+    rows.push(held, result, None);
+    rows.write(connection).await
+}
+
+/// Whether [`write`] will need more than one statement for these.
+pub(crate) fn mixed(results: &[Settlement]) -> bool {
+    !results.iter().all(|s| code(&s.result) <= CANCELLED)
+}
+
+const COMPLETED: i16 = 0;
+const CANCELLED: i16 = 1;
+const RETRY: i16 = 2;
+const SNOOZE: i16 = 3;
+const DISCARD: i16 = 4;
+const GIVE_BACK: i16 = 5;
+
+/// The numbers by which the statements below know the results.
+fn code(result: &SettleAs) -> i16 {
+    match result {
+        SettleAs::Completed => COMPLETED,
+        SettleAs::Cancelled(_) => CANCELLED,
+        SettleAs::Retry(..) => RETRY,
+        SettleAs::Snooze(_) => SNOOZE,
+        SettleAs::Discard(_) => DISCARD,
+        SettleAs::GiveBack => GIVE_BACK,
+    }
+}
+
+#[derive(Default)]
+struct Rows(Vec<Row>);
+
+struct Row {
+    id: Uuid,
+    fence: i64,
+    result: i16,
+    wait: f64,
+    ran: Option<f64>,
+    said: Option<String>,
+}
+
+impl Rows {
+    fn push(&mut self, held: Held, result: &SettleAs, ran: Option<Duration>) {
+        let (wait, said) = match result {
+            SettleAs::Completed | SettleAs::GiveBack => (Duration::ZERO, None),
+            SettleAs::Cancelled(reason) => (Duration::ZERO, Some(clean(reason))),
+            SettleAs::Retry(wait, error) => (*wait, Some(report(error))),
+            SettleAs::Snooze(wait) => (*wait, None),
+            SettleAs::Discard(error) => (Duration::ZERO, Some(report(error))),
+        };
+        self.0.push(Row {
+            id: held.id.0,
+            fence: held.fence.0,
+            result: code(result),
+            wait: seconds(wait),
+            ran: ran.map(seconds),
+            said,
+        });
+    }
+
+    /// First what stays open, then what ends. A request to cancel that arrives in between makes
+    /// the first statement skip the job, and the second, whose snapshot is younger, end it.
+    async fn write(mut self, connection: &mut PgConnection) -> Result<Written> {
+        // Rows are locked in the order of their ids, against deadlocks with others who do.
+        self.0.sort_by_key(|r| r.id);
+        let mut written = Written::default();
+        if self.0.iter().any(|r| r.result > CANCELLED) {
+            let done = self.keep_open(connection).await?;
+            self.0.retain(|r| !done.iter().any(|(id, ..)| *id == r.id));
+            for (id, lane, result) in done {
+                written.stood.push(JobId(id));
+                let lane = LaneId(lane);
+                if result == GIVE_BACK && !written.freed.contains(&lane) {
+                    written.freed.push(lane);
+                }
+            }
+        }
+        if !self.0.is_empty() {
+            let ended = self.end(connection).await?;
+            written.stood.extend(ended.into_iter().map(JobId));
+        }
+        Ok(written)
+    }
+
+    /// Retry, snooze, discard, give back: the row stays, its holder goes. A give-back changes no
+    /// indexed column. `prior_worker` carries the holder to the evidence, because PostgreSQL 15
+    /// returns only the new row.
+    async fn keep_open(&self, connection: &mut PgConnection) -> Result<Vec<(Uuid, i32, i16)>> {
+        let open: Vec<&Row> = self.0.iter().filter(|r| r.result > CANCELLED).collect();
+        let rows = sqlx::query_as(
+            "with back as (
+               update engine.jobs j set
+                 stage = case i.result when 2 then 1 when 3 then 1 when 4 then 5 else 0 end,
+                 run_at = case when i.result in (2, 3)
+                   then statement_timestamp() + i.wait * interval '1 second' else j.run_at end,
+                 attempt = case when i.result in (2, 4) then j.attempt + 1 else j.attempt end,
+                 last_error = case when i.result in (2, 4) then i.said else j.last_error end,
+                 prior_worker = j.worker, prior_claimed_at = j.claimed_at,
+                 worker = null, claimed_at = null, lease_until = null
+               from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[])
+                 i(id, fence, result, wait, ran, said)
+               where j.id = i.id and j.fence = i.fence and j.worker is not null
+                 and not j.cancel_requested
+               returning j.id, j.lane, j.kind, j.stage, j.attempt, j.fence, j.unique_key,
+                 j.prior_worker, j.prior_claimed_at, i.result, i.ran, i.said
+             ), keys as (
+               delete from engine.job_uniques q using back b
+               where b.result = 4 and b.unique_key is not null
+                 and q.key = b.unique_key and q.job_id = b.id
+             ), evidence as (
+               insert into engine.job_attempts
+                 (job_id, attempt, fence, worker, started_at, ended_at, outcome, error)
+               select id, case result when 3 then attempt + 1 else attempt end, fence, prior_worker,
+                 coalesce(statement_timestamp() - ran * interval '1 second', prior_claimed_at),
+                 statement_timestamp(),
+                 case result when 2 then 'retry' when 3 then 'snooze' else 'discard' end, said
+               from back where result <> 5
+             ), counted as (
+               insert into engine.counter_deltas (lane, kind, state, n)
+               select b.lane, b.kind, s.state, sum(s.n) from back b
+               cross join lateral (values (3::int2, -1),
+                 (engine.job_state(b.stage, b.attempt, null), 1)) s(state, n)
+               group by 1, 2, 3
+             )
+             select id, lane, result from back",
+        )
+        .bind(open.iter().map(|r| r.id).collect::<Vec<_>>())
+        .bind(open.iter().map(|r| r.fence).collect::<Vec<_>>())
+        .bind(open.iter().map(|r| r.result).collect::<Vec<_>>())
+        .bind(open.iter().map(|r| r.wait).collect::<Vec<_>>())
+        .bind(open.iter().map(|r| r.ran).collect::<Vec<_>>())
+        .bind(open.iter().map(|r| r.said.as_deref()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Completed, cancelled, and whatever is to be cancelled: the row moves to history, the unique
+    /// key is free again.
+    async fn end(&self, connection: &mut PgConnection) -> Result<Vec<Uuid>> {
+        let ids = sqlx::query_scalar(
+            "with ended as (
+               delete from engine.jobs j
+               using unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::text[])
+                 i(id, fence, result, ran, said)
+               where j.id = i.id and j.fence = i.fence and j.worker is not null
+                 and (i.result in (0, 1) or j.cancel_requested)
+               returning j.*, i.result, i.ran, i.said,
+                 case i.result when 0 then 8::int2 else 9::int2 end as outcome
+             ), keys as (
+               delete from engine.job_uniques q using ended e
+               where e.unique_key is not null and q.key = e.unique_key and q.job_id = e.id
+             ), kept as (
+               insert into engine.job_history
+                 (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
+                  worker, tenant, unique_key, args, error, trace, request_id, created_at, run_at,
+                  started_at, finished_at)
+               select id, 0, lane, kind, priority, outcome,
+                 case result when 5 then attempt else attempt + 1 end, max_attempts, crashes, timeout_ms,
+                 worker, tenant, unique_key, args,
+                 case result when 0 then last_error when 1 then said
+                   else concat_ws(': ', 'cancelled by an operator', said) end,
+                 trace, request_id, created_at, run_at,
+                 coalesce(statement_timestamp() - ran * interval '1 second', claimed_at),
+                 statement_timestamp()
+               from ended
+             ), counted as (
+               insert into engine.counter_deltas (lane, kind, state, n)
+               select e.lane, e.kind, s.state, sum(s.n) from ended e
+               cross join lateral (values (3::int2, -1), (e.outcome, 1)) s(state, n)
+               group by 1, 2, 3
+             )
+             select id from ended",
+        )
+        .bind(self.0.iter().map(|r| r.id).collect::<Vec<_>>())
+        .bind(self.0.iter().map(|r| r.fence).collect::<Vec<_>>())
+        .bind(self.0.iter().map(|r| r.result).collect::<Vec<_>>())
+        .bind(self.0.iter().map(|r| r.ran).collect::<Vec<_>>())
+        .bind(self.0.iter().map(|r| r.said.as_deref()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+        Ok(ids)
+    }
+}
+
+fn report(error: &switchyard_queue::ErrorReport) -> String {
+    clean(&format!("{}: {}", error.class, error.message))
+}
+
+/// PostgreSQL refuses a zero byte in text, and one such text would hold up the whole batch.
+fn clean(text: &str) -> String {
+    let mut end = text.len().min(LONGEST_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].replace('\0', "\u{fffd}")
 }

@@ -1,0 +1,100 @@
+//! What must be done now and then, by the scheduler. Each call is idempotent and safe to run from
+//! several processes at once.
+
+use super::locks;
+use crate::{Db, Result};
+use switchyard_queue::{LaneId, WakeToken};
+
+/// Jobs promoted in one statement: enough to be cheap, few enough to hold their locks briefly.
+const PROMOTE_BATCH: i64 = 1000;
+/// Slices are made this many days ahead: a scheduler that is away for a week loses nothing, and
+/// the default slice takes what comes after that.
+const SLICES_AHEAD: i32 = 8;
+
+/// Makes due jobs available and wakes their lanes; gives how many. Rows that somebody else has
+/// locked are left for the next round.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn promote_due(db: &Db) -> Result<u64> {
+    let mut promoted = 0;
+    loop {
+        let lanes: Vec<(i32, i64)> = sqlx::query_as(
+            "with due as (
+               update engine.jobs set stage = 0
+               where ctid = any (array(
+                 select ctid from engine.jobs where stage = 1 and run_at <= statement_timestamp()
+                 order by run_at limit $1 for update skip locked))
+               returning lane, kind, attempt
+             ), counted as (
+               insert into engine.counter_deltas (lane, kind, state, n)
+               select d.lane, d.kind, s.state, sum(s.n) from due d
+               cross join lateral (values (0::int2, 1),
+                 (engine.job_state(1::int2, d.attempt, null), -1)) s(state, n)
+               group by 1, 2, 3
+             )
+             select lane, count(*) from due group by lane",
+        )
+        .bind(PROMOTE_BATCH)
+        .fetch_all(db.engine())
+        .await?;
+        let wakes: Vec<WakeToken> =
+            lanes.iter().map(|(lane, _)| WakeToken::Lane(LaneId(*lane))).collect();
+        if !wakes.is_empty() {
+            db.wake().send(&wakes);
+        }
+        let n: i64 = lanes.iter().map(|(_, n)| n).sum();
+        promoted += n.unsigned_abs();
+        if n < PROMOTE_BATCH {
+            return Ok(promoted);
+        }
+    }
+}
+
+/// Adds the counters' deltas up; gives how many there were. One process at a time: another's call
+/// meanwhile does nothing.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn fold_counters(db: &Db) -> Result<u64> {
+    let n: i64 = sqlx::query_scalar(
+        "with turn as materialized (select pg_try_advisory_xact_lock($1, 0) as mine),
+         taken as (
+           delete from engine.counter_deltas where (select mine from turn)
+           returning lane, kind, state, n
+         ), folded as (
+           insert into engine.counters as c (lane, kind, state, n)
+           select lane, kind, state, sum(n) from taken group by 1, 2, 3 order by 1, 2, 3
+           on conflict (lane, kind, state) do update set n = c.n + excluded.n
+         )
+         select count(*) from taken",
+    )
+    .bind(locks::FOLD)
+    .fetch_one(db.engine())
+    .await?;
+    Ok(n.unsigned_abs())
+}
+
+/// Makes the history's slices for the days to come; gives how many were missing.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn ensure_slices(db: &Db) -> Result<u64> {
+    let n: i32 = sqlx::query_scalar("select engine.ensure_slices(current_date - 1, $1)")
+        .bind(SLICES_AHEAD)
+        .fetch_one(db.engine())
+        .await?;
+    Ok(u64::from(n.unsigned_abs()))
+}
+
+/// Drops the slices of history older than this many days; gives how many.
+///
+/// # Errors
+/// If the database is not available, or a long reader is in the way (then a later call succeeds).
+pub async fn drop_slices(db: &Db, keep_days: u16) -> Result<u64> {
+    let n: i32 = sqlx::query_scalar("select engine.drop_slices(current_date - $1)")
+        .bind(i32::from(keep_days))
+        .fetch_one(db.engine())
+        .await?;
+    Ok(u64::from(n.unsigned_abs()))
+}
