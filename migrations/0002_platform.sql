@@ -83,15 +83,17 @@ create table switchyard.webhook_events (
                   check (state in ('received', 'processed', 'rejected')),
   reasons         jsonb,                           -- [{"field","code","message"}]
   portal_version  int,                             -- of the settings that judged it
-  processed_at    timestamptz
+  processed_at    timestamptz,
+  lead_id         uuid                             -- the lead it became, or the one it repeats
 );
 create index webhook_events_recent on switchyard.webhook_events (received_at desc, id desc);
 create index webhook_events_rejected on switchyard.webhook_events (portal_id, received_at) where state = 'rejected';
 create index webhook_events_refused on switchyard.webhook_events (received_at desc, id desc) where state = 'rejected';
 
 -- Which delivery was seen: the sender's id for good, a body's hash for a day.
+-- No foreign keys: this is the hottest insert, and the event beside each row has them.
 create table switchyard.delivery_keys (
-  portal_id  uuid not null references switchyard.portals,
+  portal_id  uuid not null,
   key        text not null,                        -- 'id:...' or 'sha256:...'
   event_id   uuid not null,
   expires_at timestamptz,                          -- null: kept for good
@@ -115,13 +117,14 @@ create table switchyard.leads (
   country      text,
   postal_code  text,
   city         text,
-  product      text,
+  product      text,                               -- StandardLead::interest
   message      text,
-  budget       numeric(18, 4),
+  budget       numeric,                            -- in units of the currency, as exact as it was sent
   currency     text,
   source       text,
   consent      jsonb,
   utm          jsonb,
+  campaign     jsonb,
   custom       jsonb,
   warnings     jsonb,
   is_test      boolean not null default false,
@@ -131,10 +134,11 @@ create table switchyard.leads (
 );
 create unique index leads_event on switchyard.leads (event_id);
 create unique index leads_external on switchyard.leads (portal_id, external_id) where external_id is not null;
-create index leads_agency on switchyard.leads (agency_id, created_at desc);
+create index leads_agency on switchyard.leads (agency_id, id);
 create index leads_recent on switchyard.leads (created_at desc, id desc);
 create index leads_state on switchyard.leads (state, created_at desc, id desc);
-create index leads_unassigned on switchyard.leads (country, postal_code) where state = 'unassigned';
+-- What nobody holds: found again when a territory is added.
+create index leads_waiting on switchyard.leads (postal_code, id) where state in ('new', 'unassigned');
 
 -- Who gets it -------------------------------------------------------------------------------
 
@@ -164,6 +168,30 @@ create unique index lead_assignments_one_open on switchyard.lead_assignments (le
   where state in ('offered', 'accepted');
 create index lead_assignments_agency on switchyard.lead_assignments (agency_id, assigned_at desc);
 
+-- Who may get a lead now, and whose turn list (key) they share: agencies that are active, subscribed,
+-- cover the place and were not given this lead before; if there is none, the catch-all agencies.
+-- A lead without a country is matched by its postal code alone, if only one country has that code.
+create function switchyard.candidates(lead uuid, lead_country text, lead_code text)
+returns table (agency uuid, key text, reason text) language sql stable
+begin atomic
+  with place as (
+    select coalesce(lead_country,
+      (select min(t.country) from switchyard.territories t where t.postal_code = lead_code
+       having count(distinct t.country) = 1)) as country
+  ), open as (
+    select a.id, a.catch_all from switchyard.agencies a
+    where a.active and a.subscribed_until > now()
+      and not exists (select from switchyard.lead_assignments x where x.lead_id = lead and x.agency_id = a.id)
+  ), covering as (
+    select t.agency_id, t.country from place p
+    join switchyard.territories t on t.country = p.country and t.postal_code = lead_code
+    where t.agency_id in (select o.id from open o)
+  )
+  select c.agency_id, c.country || ':' || lead_code, 'round_robin' from covering c
+  union all
+  select o.id, '*', 'catch_all' from open o where o.catch_all and not exists (select from covering);
+end;
+
 -- What goes out -----------------------------------------------------------------------------
 
 create table switchyard.messages (
@@ -185,7 +213,9 @@ create table switchyard.messages (
   attempts    int not null default 0,
   created_at  timestamptz not null default now(),
   sent_at     timestamptz,
-  unique (assignment_id, agent_id, channel)
+  resend_of   uuid references switchyard.messages, -- sent anew by an operator; each message once
+  -- Without an agent it goes to the agency itself: that too only once.
+  constraint messages_once unique nulls not distinct (assignment_id, agent_id, channel, resend_of)
 );
 create index messages_lead on switchyard.messages (lead_id);
 create index messages_recent on switchyard.messages (created_at desc, id desc);

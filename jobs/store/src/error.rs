@@ -4,7 +4,7 @@ use std::time::Duration;
 use switchyard_queue::JobError;
 
 /// The store's result.
-pub type Result<T> = std::result::Result<T, StoreFault>;
+pub type Result<T, E = StoreFault> = std::result::Result<T, E>;
 
 /// Why a statement did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

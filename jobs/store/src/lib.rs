@@ -1,12 +1,20 @@
 //! All SQL of Switchyard, a file a table, and the migrator. Nothing else talks to PostgreSQL.
 
+pub mod agents;
 mod db;
+pub mod distribution;
 mod engine;
 mod error;
+pub mod events;
+pub mod leads;
+pub mod messages;
 mod migrate;
 pub mod overview;
+pub mod portals;
 mod provision;
+pub mod territories;
 mod tx;
+mod words;
 
 pub use db::{Db, DbConfig};
 pub use engine::{effects, maintenance};

@@ -1,0 +1,274 @@
+//! Webhook events: what came in, byte for byte, and what became of it. Platform scope.
+
+mod ingest;
+
+pub use ingest::{Ingested, NewEvent, ingest};
+
+use crate::words::{stored_words, word};
+use crate::{Result, StoreFault, Tx};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use switchyard_domain::{EventId, FieldFault, LeadId, PortalId};
+use switchyard_queue::NewJob;
+
+stored_words! {
+    /// Where an event stands.
+    EventState {
+        /// Committed, not judged yet.
+        Received = "received",
+        /// It became a lead, or repeats one.
+        Processed = "processed",
+        /// It does not fit the portal's mapping; the reasons say why.
+        Rejected = "rejected",
+    }
+}
+
+/// An event with what is needed to judge it.
+#[derive(Clone, Debug)]
+pub struct EventToProcess {
+    /// The event.
+    pub id: EventId,
+    /// Its portal.
+    pub portal: PortalId,
+    /// When it came.
+    pub received_at: DateTime<Utc>,
+    /// Exactly as it came.
+    pub body: Vec<u8>,
+    /// Without credentials.
+    pub headers: Value,
+    /// Where it stands.
+    pub state: EventState,
+    /// The portal's settings as they are now.
+    pub settings: Value,
+    /// Their version.
+    pub portal_version: i32,
+}
+
+/// Loads an event and its portal's settings of today.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is no such event.
+pub async fn load(tx: &mut Tx, id: EventId) -> Result<EventToProcess> {
+    let row = sqlx::query(
+        "select e.portal_id, e.received_at, e.body, e.headers, e.state, p.settings, p.version
+         from switchyard.webhook_events e join switchyard.portals p on p.id = e.portal_id
+         where e.id = $1",
+    )
+    .bind(id.0)
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(EventToProcess {
+        id,
+        portal: PortalId(row.try_get("portal_id")?),
+        received_at: row.try_get("received_at")?,
+        body: row.try_get("body")?,
+        headers: row.try_get("headers")?,
+        state: word(&row, "state")?,
+        settings: row.try_get("settings")?,
+        portal_version: row.try_get("version")?,
+    })
+}
+
+/// Writes down that an event became a lead, or repeats one.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn mark_processed(tx: &mut Tx, id: EventId, version: i32, lead: LeadId) -> Result<()> {
+    sqlx::query(
+        "update switchyard.webhook_events set state = 'processed', reasons = null,
+           portal_version = $2, lead_id = $3, processed_at = now() where id = $1",
+    )
+    .bind(id.0)
+    .bind(version)
+    .bind(lead.0)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Writes down why an event does not fit.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn mark_rejected(
+    tx: &mut Tx,
+    id: EventId,
+    version: i32,
+    reasons: &[FieldFault],
+) -> Result<()> {
+    sqlx::query(
+        "update switchyard.webhook_events set state = 'rejected', reasons = $3,
+           portal_version = $2, processed_at = now() where id = $1",
+    )
+    .bind(id.0)
+    .bind(version)
+    .bind(Json(reasons))
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Why an event is not processed again.
+#[derive(Debug, thiserror::Error)]
+pub enum RerunFault {
+    /// Only a rejected event is; this one is in another state.
+    #[error("the event is `{0}`; only a rejected event can be processed again")]
+    NotRejected(EventState),
+    /// The database's answer; `NotFound` if there is no such event.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// Takes a rejected event up again; `job` maps its portal to the job that processes it.
+///
+/// # Errors
+/// [`RerunFault`].
+pub async fn rerun<F>(tx: &mut Tx, id: EventId, job: F) -> Result<(), RerunFault>
+where
+    F: FnOnce(PortalId) -> Result<NewJob, serde_json::Error>,
+{
+    let row = sqlx::query(
+        "select portal_id, state from switchyard.webhook_events where id = $1 for update",
+    )
+    .bind(id.0)
+    .fetch_one(tx.conn())
+    .await
+    .map_err(StoreFault::from)?;
+    let state: EventState = word(&row, "state").map_err(StoreFault::from)?;
+    if state != EventState::Rejected {
+        return Err(RerunFault::NotRejected(state));
+    }
+    let portal = PortalId(row.try_get("portal_id").map_err(StoreFault::from)?);
+    sqlx::query("update switchyard.webhook_events set state = 'received' where id = $1")
+        .bind(id.0)
+        .execute(tx.conn())
+        .await
+        .map_err(StoreFault::from)?;
+    tx.enqueue(job(portal).map_err(StoreFault::from)?).await?;
+    Ok(())
+}
+
+/// An event for people.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The event.
+    pub id: EventId,
+    /// Its portal.
+    pub portal: PortalId,
+    /// The portal's code.
+    pub portal_code: String,
+    /// When it came.
+    pub received_at: DateTime<Utc>,
+    /// Where it stands.
+    pub state: EventState,
+    /// Why it was rejected (kept while it is processed again).
+    pub reasons: Vec<FieldFault>,
+    /// Version of the settings that judged it.
+    pub portal_version: Option<i32>,
+    /// When it was judged.
+    pub processed_at: Option<DateTime<Utc>>,
+    /// The lead it became, or the one it repeats.
+    pub lead: Option<LeadId>,
+    /// Who sent it.
+    pub remote_addr: Option<String>,
+    /// The request that brought it.
+    pub request_id: Option<String>,
+    /// Size of the body.
+    pub body_bytes: i32,
+}
+
+/// Which events to list.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Of this portal.
+    pub portal: Option<PortalId>,
+    /// In this state.
+    pub state: Option<EventState>,
+    /// Older than this one (for the next page).
+    pub before: Option<EventId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+macro_rules! columns {
+    () => {
+        "e.id, e.portal_id, p.code, e.received_at, e.state, e.reasons, e.portal_version, \
+         e.processed_at, e.lead_id, e.remote_addr, e.request_id, octet_length(e.body) as bytes"
+    };
+}
+
+fn event(row: &PgRow) -> sqlx::Result<Event> {
+    let reasons: Option<Json<Vec<FieldFault>>> = row.try_get("reasons")?;
+    Ok(Event {
+        id: EventId(row.try_get("id")?),
+        portal: PortalId(row.try_get("portal_id")?),
+        portal_code: row.try_get("code")?,
+        received_at: row.try_get("received_at")?,
+        state: word(row, "state")?,
+        reasons: reasons.map(|r| r.0).unwrap_or_default(),
+        portal_version: row.try_get("portal_version")?,
+        processed_at: row.try_get("processed_at")?,
+        lead: row.try_get::<Option<_>, _>("lead_id")?.map(LeadId),
+        remote_addr: row.try_get("remote_addr")?,
+        request_id: row.try_get("request_id")?,
+        body_bytes: row.try_get("bytes")?,
+    })
+}
+
+/// Events, the newest first.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn list(tx: &mut Tx, filter: &EventFilter) -> Result<Vec<Event>> {
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from switchyard.webhook_events e join switchyard.portals p on p.id = e.portal_id
+          where ($1::uuid is null or e.portal_id = $1) and ($2::text is null or e.state = $2)
+            and ($3::uuid is null or e.id < $3)
+          order by e.id desc limit $4"
+    ))
+    .bind(filter.portal.map(|p| p.0))
+    .bind(filter.state.map(EventState::as_str))
+    .bind(filter.before.map(|e| e.0))
+    .bind(filter.limit)
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.iter().map(event).collect::<sqlx::Result<_>>()?)
+}
+
+/// One event with its headers and its body.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is none.
+pub async fn get(tx: &mut Tx, id: EventId) -> Result<(Event, Value, Vec<u8>)> {
+    let row = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        ", e.headers, e.body from switchyard.webhook_events e
+          join switchyard.portals p on p.id = e.portal_id where e.id = $1"
+    ))
+    .bind(id.0)
+    .fetch_one(tx.conn())
+    .await?;
+    Ok((event(&row)?, row.try_get("headers")?, row.try_get("body")?))
+}
+
+/// Forgets delivery keys whose time is over; gives how many. Keys in use are left for next time.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn expire_keys(tx: &mut Tx, limit: i64) -> Result<u64> {
+    let done = sqlx::query(
+        "delete from switchyard.delivery_keys where (portal_id, key) in (
+           select portal_id, key from switchyard.delivery_keys where expires_at < now()
+           order by expires_at limit $1 for update skip locked)",
+    )
+    .bind(limit)
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected())
+}

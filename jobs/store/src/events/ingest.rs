@@ -1,0 +1,147 @@
+//! Taking deliveries in: many in one transaction, each delivery key once.
+
+use crate::{Db, Result, Scope, StoreFault, Tx};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::types::Json;
+use std::collections::HashMap;
+use std::time::Duration;
+use switchyard_domain::{EventId, PortalId};
+use switchyard_queue::NewJob;
+
+/// One delivery on its way in.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Made by the caller, because the job names it.
+    pub id: EventId,
+    /// Whose it is.
+    pub portal: PortalId,
+    /// What makes it the same delivery: `id:...` (the sender's id) or `sha256:...` (the body's).
+    pub key: String,
+    /// How long the key counts; `None`: for good.
+    pub key_ttl: Option<Duration>,
+    /// Exactly as it came.
+    pub body: Vec<u8>,
+    /// Without credentials.
+    pub headers: Value,
+    /// Who sent it.
+    pub remote_addr: Option<String>,
+    /// The job that will process it, enqueued in the same commit. Its request id is the event's.
+    pub job: NewJob,
+}
+
+/// The answer to one delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingested {
+    /// The event: the new one, or the first with the same key.
+    pub event: EventId,
+    /// Seen before: nothing was written.
+    pub duplicate: bool,
+}
+
+/// Commits deliveries and their jobs in one transaction; the answers come in their order.
+///
+/// Keys are written in one order by everybody, so two writers never wait for each other in a
+/// circle; the second writer of a key waits for the first to commit and then sees a duplicate.
+///
+/// # Errors
+/// If the database is not available; then nothing was written, unless the commit itself broke.
+pub async fn ingest(db: &Db, batch: Vec<NewEvent>) -> Result<Vec<Ingested>> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tx = db.begin(Scope::Platform).await?;
+    let written = write(&mut tx, &batch).await?;
+    let answers = if written.len() < batch.len() {
+        answer_all(&mut tx, &batch, &written).await?
+    } else {
+        batch.iter().map(|e| Ingested { event: e.id, duplicate: false }).collect()
+    };
+    let jobs: Vec<NewJob> = batch
+        .into_iter()
+        .zip(&answers)
+        .filter(|(_, answer)| !answer.duplicate)
+        .map(|(event, _)| event.job)
+        .collect();
+    if !jobs.is_empty() {
+        tx.enqueue_all(jobs).await?;
+    }
+    tx.commit().await?;
+    Ok(answers)
+}
+
+/// Writes keys and events; gives the ids of those that are new. A key whose time is over is taken
+/// over. Of equal keys in one batch the first wins.
+async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
+    let ids: Vec<_> = batch.iter().map(|e| e.id.0).collect();
+    let portals: Vec<_> = batch.iter().map(|e| e.portal.0).collect();
+    let keys: Vec<_> = batch.iter().map(|e| e.key.as_str()).collect();
+    let ttls: Vec<_> = batch.iter().map(|e| e.key_ttl.map(|t| t.as_secs_f64())).collect();
+    let bodies: Vec<_> = batch.iter().map(|e| e.body.as_slice()).collect();
+    let headers: Vec<_> = batch.iter().map(|e| Json(&e.headers)).collect();
+    let addresses: Vec<_> = batch.iter().map(|e| e.remote_addr.as_deref()).collect();
+    let requests: Vec<_> = batch.iter().map(|e| e.job.request_id.as_deref()).collect();
+    let written: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "with input as (
+           select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::bytea[],
+             $6::jsonb[], $7::text[], $8::text[]) with ordinality
+             as u (id, portal, key, ttl, body, headers, addr, request, n)
+         ), keys as (
+           insert into switchyard.delivery_keys as k (portal_id, key, event_id, expires_at)
+           select distinct on (portal, key) portal, key, id, now() + make_interval(secs => ttl)
+           from input order by portal, key, n
+           on conflict (portal_id, key) do update
+             set event_id = excluded.event_id, expires_at = excluded.expires_at
+             where k.expires_at <= now()
+           returning event_id
+         )
+         insert into switchyard.webhook_events
+           (id, portal_id, body, headers, remote_addr, request_id)
+         select i.id, i.portal, i.body, i.headers, i.addr, i.request
+         from input i join keys k on k.event_id = i.id order by i.n
+         returning id",
+    )
+    .bind(ids)
+    .bind(portals)
+    .bind(keys)
+    .bind(ttls)
+    .bind(bodies)
+    .bind(headers)
+    .bind(addresses)
+    .bind(requests)
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(written.into_iter().map(EventId).collect())
+}
+
+/// Answers a batch with duplicates: a new statement sees what a concurrent writer committed while
+/// the first one waited for it.
+async fn answer_all(tx: &mut Tx, batch: &[NewEvent], written: &[EventId]) -> Result<Vec<Ingested>> {
+    let old: Vec<&NewEvent> = batch.iter().filter(|e| !written.contains(&e.id)).collect();
+    let portals: Vec<_> = old.iter().map(|e| e.portal.0).collect();
+    let keys: Vec<_> = old.iter().map(|e| e.key.as_str()).collect();
+    let rows = sqlx::query(
+        "select k.portal_id, k.key, k.event_id from switchyard.delivery_keys k
+         join unnest($1::uuid[], $2::text[]) as u (portal, key)
+           on k.portal_id = u.portal and k.key = u.key",
+    )
+    .bind(portals)
+    .bind(keys)
+    .fetch_all(tx.conn())
+    .await?;
+    let mut first = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let key = (PortalId(row.try_get("portal_id")?), row.try_get::<String, _>("key")?);
+        first.insert(key, EventId(row.try_get("event_id")?));
+    }
+    batch
+        .iter()
+        .map(|e| {
+            if written.contains(&e.id) {
+                return Ok(Ingested { event: e.id, duplicate: false });
+            }
+            let event = first.get(&(e.portal, e.key.clone())).ok_or(StoreFault::NotFound)?;
+            Ok(Ingested { event: *event, duplicate: true })
+        })
+        .collect()
+}

@@ -1,0 +1,324 @@
+//! Leads. Under a tenant's scope only those that the agency holds can be seen.
+
+use crate::words::word;
+use crate::{Result, StoreFault, Tx};
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use std::time::Duration;
+use switchyard_domain::{AgencyId, EventId, LeadId, LeadState, PortalId, StandardLead};
+
+/// A lead as it is stored.
+#[derive(Clone, Debug)]
+pub struct Lead {
+    /// Its id.
+    pub id: LeadId,
+    /// Whose it was.
+    pub portal: PortalId,
+    /// The event that brought it first.
+    pub event: EventId,
+    /// Who holds it now.
+    pub agency: Option<AgencyId>,
+    /// Where it stands.
+    pub state: LeadState,
+    /// What the person sent.
+    pub data: StandardLead,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+macro_rules! columns {
+    () => {
+        "l.id, l.portal_id, l.event_id, l.agency_id, l.state, l.external_id, l.first_name, \
+         l.last_name, l.company, l.email, l.phone, l.country, l.postal_code, l.city, l.product, \
+         l.message, l.budget::text as budget, l.currency, l.source, l.consent, l.utm, l.campaign, \
+         l.custom, l.warnings, l.is_test, l.submitted_at, l.created_at, l.updated_at"
+    };
+}
+
+fn lead(row: &PgRow) -> sqlx::Result<Lead> {
+    Ok(Lead {
+        id: LeadId(row.try_get("id")?),
+        portal: PortalId(row.try_get("portal_id")?),
+        event: EventId(row.try_get("event_id")?),
+        agency: row.try_get::<Option<_>, _>("agency_id")?.map(AgencyId),
+        state: word(row, "state")?,
+        data: data(row)?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}
+
+fn data(row: &PgRow) -> sqlx::Result<StandardLead> {
+    let budget: Option<&str> = row.try_get("budget")?;
+    let decode = |e| sqlx::Error::ColumnDecode { index: "budget".into(), source: Box::new(e) };
+    Ok(StandardLead {
+        external_id: row.try_get("external_id")?,
+        first_name: row.try_get("first_name")?,
+        last_name: row.try_get("last_name")?,
+        company: row.try_get("company")?,
+        email: row.try_get("email")?,
+        phone: row.try_get("phone")?,
+        country: row.try_get("country")?,
+        postal_code: row.try_get("postal_code")?,
+        city: row.try_get("city")?,
+        interest: row.try_get("product")?,
+        message: row.try_get("message")?,
+        budget: budget.map(|b| b.parse().map_err(decode)).transpose()?,
+        currency: row.try_get("currency")?,
+        source: row.try_get("source")?,
+        consent: row.try_get::<Option<Json<_>>, _>("consent")?.map(|j| j.0),
+        utm: row.try_get::<Option<Json<_>>, _>("utm")?.map(|j| j.0),
+        campaign: row.try_get::<Option<Json<_>>, _>("campaign")?.map(|j| j.0),
+        submitted_at: row.try_get("submitted_at")?,
+        is_test: row.try_get("is_test")?,
+        custom: row.try_get::<Option<Json<_>>, _>("custom")?.map(|j| j.0),
+        warnings: row.try_get::<Option<Json<_>>, _>("warnings")?.map_or_else(Vec::new, |j| j.0),
+    })
+}
+
+/// What became of an event that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The lead.
+    pub lead: LeadId,
+    /// `false`: the event repeats a lead that stands (the same event, or the sender's same id).
+    pub new: bool,
+}
+
+/// Stores the lead of an event and marks the event as processed, by one statement. The same lead
+/// under another event makes no second one; that event is processed too and names the first.
+///
+/// # Errors
+/// If the database refuses it.
+pub async fn store(
+    tx: &mut Tx,
+    event: EventId,
+    portal: PortalId,
+    portal_version: i32,
+    data: &StandardLead,
+) -> Result<Stored> {
+    let id = LeadId::new();
+    let warnings = (!data.warnings.is_empty()).then_some(Json(&data.warnings));
+    let done = sqlx::query(
+        "with made as (
+           insert into switchyard.leads (id, portal_id, event_id, external_id, first_name, last_name,
+             company, email, phone, country, postal_code, city, product, message, budget, currency,
+             source, consent, utm, campaign, custom, warnings, is_test, submitted_at)
+           values ($1, $2, $3, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::text::numeric,
+             $17, $18, $19, $20, $21, $22, $23, $24, $25)
+           on conflict do nothing returning id
+         )
+         update switchyard.webhook_events e set state = 'processed', reasons = null,
+           portal_version = $4, lead_id = made.id, processed_at = now()
+         from made where e.id = $3",
+    )
+    .bind(id.0)
+    .bind(portal.0)
+    .bind(event.0)
+    .bind(portal_version)
+    .bind(&data.external_id)
+    .bind(&data.first_name)
+    .bind(&data.last_name)
+    .bind(&data.company)
+    .bind(&data.email)
+    .bind(&data.phone)
+    .bind(&data.country)
+    .bind(&data.postal_code)
+    .bind(&data.city)
+    .bind(&data.interest)
+    .bind(&data.message)
+    .bind(data.budget.map(|b| b.to_string()))
+    .bind(&data.currency)
+    .bind(&data.source)
+    .bind(data.consent.as_ref().map(Json))
+    .bind(data.utm.as_ref().map(Json))
+    .bind(data.campaign.as_ref().map(Json))
+    .bind(data.custom.as_ref().map(Json))
+    .bind(warnings)
+    .bind(data.is_test)
+    .bind(data.submitted_at)
+    .execute(tx.conn())
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(Stored { lead: id, new: true });
+    }
+    repeat(tx, event, portal, portal_version, data.external_id.as_deref()).await
+}
+
+/// Finds the lead that stands: a statement of its own, because the other one's may have been
+/// committed while the first waited for it.
+async fn repeat(
+    tx: &mut Tx,
+    event: EventId,
+    portal: PortalId,
+    portal_version: i32,
+    external_id: Option<&str>,
+) -> Result<Stored> {
+    let standing: uuid::Uuid = sqlx::query_scalar(
+        "select id from switchyard.leads
+         where event_id = $1 or (portal_id = $2 and external_id = $3)
+         order by event_id = $1 desc limit 1",
+    )
+    .bind(event.0)
+    .bind(portal.0)
+    .bind(external_id)
+    .fetch_one(tx.conn())
+    .await?;
+    let lead = LeadId(standing);
+    crate::events::mark_processed(tx, event, portal_version, lead).await?;
+    Ok(Stored { lead, new: false })
+}
+
+/// One lead.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is none, or the scope hides it.
+pub async fn get(tx: &mut Tx, id: LeadId) -> Result<Lead> {
+    let row =
+        sqlx::query(concat!("select ", columns!(), " from switchyard.leads l where l.id = $1"))
+            .bind(id.0)
+            .fetch_one(tx.conn())
+            .await?;
+    Ok(lead(&row)?)
+}
+
+/// One lead, locked until the end of the transaction.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is none, or the scope hides it.
+pub async fn lock(tx: &mut Tx, id: LeadId) -> Result<Lead> {
+    let row = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from switchyard.leads l where l.id = $1 for no key update"
+    ))
+    .bind(id.0)
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(lead(&row)?)
+}
+
+/// Which leads to list.
+#[derive(Clone, Debug, Default)]
+pub struct LeadFilter {
+    /// In this state.
+    pub state: Option<LeadState>,
+    /// Of this portal.
+    pub portal: Option<PortalId>,
+    /// Held by this agency.
+    pub agency: Option<AgencyId>,
+    /// Older than this one (for the next page).
+    pub before: Option<LeadId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Leads, the newest first.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn list(tx: &mut Tx, filter: &LeadFilter) -> Result<Vec<Lead>> {
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from switchyard.leads l
+          where ($1::text is null or l.state = $1) and ($2::uuid is null or l.portal_id = $2)
+            and ($3::uuid is null or l.agency_id = $3) and ($4::uuid is null or l.id < $4)
+          order by l.id desc limit $5"
+    ))
+    .bind(filter.state.map(LeadState::as_str))
+    .bind(filter.portal.map(|p| p.0))
+    .bind(filter.agency.map(|a| a.0))
+    .bind(filter.before.map(|l| l.0))
+    .bind(filter.limit)
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.iter().map(lead).collect::<sqlx::Result<_>>()?)
+}
+
+/// What an agency may see: leads offered to it or taken by it, the newest first. One that it
+/// rejected is gone at once, though the next agency may not hold it yet. Tenant scope.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn list_for_agency(
+    tx: &mut Tx,
+    state: Option<LeadState>,
+    before: Option<LeadId>,
+    limit: i64,
+) -> Result<Vec<Lead>> {
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from switchyard.leads l
+          where l.agency_id = switchyard.tenant() and l.state in ('assigned', 'accepted')
+            and ($1::text is null or l.state = $1) and ($2::uuid is null or l.id < $2)
+          order by l.id desc limit $3"
+    ))
+    .bind(state.map(LeadState::as_str))
+    .bind(before.map(|l| l.0))
+    .bind(limit)
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.iter().map(lead).collect::<sqlx::Result<_>>()?)
+}
+
+/// One lead as the agency may see it. Tenant scope.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if it is not offered to the agency, nor taken by it.
+pub async fn get_for_agency(tx: &mut Tx, id: LeadId) -> Result<Lead> {
+    let lead = get(tx, id).await?;
+    match lead.state {
+        LeadState::Assigned | LeadState::Accepted => Ok(lead),
+        LeadState::New | LeadState::Unassigned => Err(StoreFault::NotFound),
+    }
+}
+
+/// A place on the map of territories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+    /// As stored: upper case, no blanks at the ends.
+    pub postal_code: String,
+}
+
+/// Leads that nobody holds though somebody could: unassigned ones that have a candidate now, and
+/// ones that stayed `new` for longer than `stale`. Oldest first. Platform scope.
+///
+/// `place` narrows it down to unassigned leads of one place.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn waiting(
+    tx: &mut Tx,
+    place: Option<&Place>,
+    stale: Duration,
+    after: Option<LeadId>,
+    limit: i64,
+) -> Result<Vec<LeadId>> {
+    let ids: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "select l.id from switchyard.leads l
+         where l.state in ('new', 'unassigned')
+           and ($1::uuid is null or l.id > $1)
+           and ($2::text is null or (l.postal_code = $2 and coalesce(l.country, $3) = $3))
+           and case l.state
+             when 'new' then $2::text is null and l.updated_at < now() - make_interval(secs => $4)
+             else exists (select from switchyard.candidates(l.id, l.country, l.postal_code))
+           end
+         order by l.id limit $5",
+    )
+    .bind(after.map(|l| l.0))
+    .bind(place.map(|p| p.postal_code.as_str()))
+    .bind(place.map(|p| p.country.as_str()))
+    .bind(stale.as_secs_f64())
+    .bind(limit)
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(ids.into_iter().map(LeadId).collect())
+}
