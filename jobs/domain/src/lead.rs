@@ -76,6 +76,31 @@ pub struct FieldFault {
     pub message: String,
 }
 
+impl FieldFault {
+    /// A fault of one field.
+    pub fn new(
+        field: impl Into<String>,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { field: field.into(), code: code.into(), message: message.into() }
+    }
+
+    /// The same fault seen from outside: `at` is put before the field's JSON pointer.
+    #[must_use]
+    pub(crate) fn below(mut self, at: &str) -> Self {
+        self.field.insert_str(0, at);
+        self
+    }
+
+    /// All faults as one line of text.
+    #[must_use]
+    pub fn sentences(faults: &[Self]) -> String {
+        let each: Vec<_> = faults.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
+        each.join(" ")
+    }
+}
+
 /// Where a lead stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

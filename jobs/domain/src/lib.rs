@@ -1,8 +1,19 @@
-//! Types and rules of the lead marketplace: no I/O, no clock, no randomness.
+//! Types and rules of the lead marketplace: no I/O and no clock. Randomness only for ids, keys and
+//! nonces.
 
+pub mod delivery;
+pub mod distribution;
+mod headers;
 mod ids;
 mod lead;
+pub mod mapping;
+pub mod message;
+pub mod normalise;
+pub mod portal;
+pub mod secrets;
+pub mod signature;
 
+pub use headers::Headers;
 pub use ids::{
     AdministratorId, AgencyId, AgentId, AssignmentId, EventId, LeadId, MessageId, PortalId,
 };

@@ -1,0 +1,71 @@
+//! Telephone numbers as E.164.
+
+use super::Unreadable;
+use phonenumber::country;
+use unicode_normalization::UnicodeNormalization;
+
+/// Longer than any number with its extension.
+const LONGEST: usize = 40;
+
+/// A telephone number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phone {
+    /// `+`, country code, national number; Italy's leading zero kept.
+    pub e164: String,
+    /// The numbering plan knows this number's range. Plans change faster than tables, so a number
+    /// of plausible length outside any known range is kept and marked rather than lost.
+    pub verified: bool,
+}
+
+/// Reads a number written nationally or internationally. `countries`: whose national numbers it
+/// may be (ISO 3166-1 alpha-2), the likeliest first. An extension is left out.
+///
+/// # Errors
+/// `invalid_phone`
+pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
+    let wrong = |why: &str| Unreadable::new("invalid_phone", format!("The phone number {why}."));
+    // NFKC brings full-width digits and no-break blanks to their plain forms.
+    let text: String = raw.trim().chars().take(LONGEST + 1).nfkc().collect();
+    let text = text.trim();
+    if text.chars().count() > LONGEST {
+        return Err(wrong("has more than 40 characters"));
+    }
+    let text = text.strip_prefix("tel:").unwrap_or(text);
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    if digits < 4 {
+        return Err(wrong("has fewer than 4 digits"));
+    }
+    // Without a country nobody's dialling rules apply; 00 is the usual international prefix.
+    let international = match text.strip_prefix("00") {
+        Some(rest) if countries.is_empty() => format!("+{rest}"),
+        _ => text.to_owned(),
+    };
+    let mut plausible = None;
+    let known: Vec<Option<country::Id>> =
+        countries.iter().filter_map(|c| c.parse().ok()).map(Some).collect();
+    for country in if known.is_empty() { vec![None] } else { known } {
+        let Some(phone) = read(&international, country) else { continue };
+        if phone.verified {
+            return Ok(phone);
+        }
+        // Letters may spell a number (1-800-FLOWERS), but unless it is a known one they do not.
+        if !international.contains(char::is_alphabetic) {
+            plausible = plausible.or(Some(phone));
+        }
+    }
+    plausible.ok_or_else(|| {
+        if countries.is_empty() && !international.starts_with('+') {
+            wrong("has no country code, and the portal has no default country")
+        } else {
+            wrong("cannot be one; write it with its country code, such as +48 22 694 00 00")
+        }
+    })
+}
+
+fn read(text: &str, country: Option<country::Id>) -> Option<Phone> {
+    let number = phonenumber::parse(country, text).ok()?;
+    let code = number.code().value();
+    let e164 = format!("+{code}{}", number.national());
+    let plausible = code > 0 && (8..=16).contains(&e164.len()); // `+` and 7 to 15 digits
+    plausible.then(|| Phone { e164, verified: phonenumber::is_valid(&number) })
+}

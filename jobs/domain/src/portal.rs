@@ -1,0 +1,335 @@
+//! Everything about a portal except its secrets: who may send, how, and what its fields mean.
+
+use crate::headers::is_field_name;
+use crate::mapping::{Mapping, MappingInput, Path};
+use crate::normalise;
+use crate::normalise::NumberLocale;
+use crate::signature::SignatureScheme;
+use crate::{FieldFault, Headers, StandardLead};
+use chrono_tz::Tz;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// The format of settings that this program writes and reads.
+const FORMAT: u32 = 1;
+/// A reply is a receipt, not a page.
+const LONGEST_REPLY: usize = 16 * 1024;
+
+/// A portal's settings, as they stand in `portals.settings`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PortalSettings {
+    /// Version of the format; 1.
+    pub format: u32,
+    /// Where the sender puts its API key.
+    pub api_key: ApiKeyPlace,
+    /// How the sender signs, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureScheme>,
+    /// Where the sender puts the delivery's id; without it the body's hash stands in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_id: Option<DeliveryId>,
+    /// What holds where the sender does not say.
+    pub defaults: Defaults,
+    /// What the sender's fields mean.
+    pub mapping: Mapping,
+    /// What an accepted delivery is answered.
+    pub reply: Reply,
+}
+
+/// Where a sender puts its API key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "in", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ApiKeyPlace {
+    /// In a header.
+    Header {
+        /// Its name.
+        name: String,
+        /// What stands before the key, such as `Bearer `.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prefix: String,
+    },
+    /// In the URL's path, after the portal's code.
+    Path,
+    /// In the URL's query.
+    Query {
+        /// The parameter's name.
+        name: String,
+    },
+    /// Nowhere: the signature alone says who it is.
+    None,
+}
+
+impl Default for ApiKeyPlace {
+    fn default() -> Self {
+        Self::Header { name: "X-API-Key".to_owned(), prefix: String::new() }
+    }
+}
+
+impl ApiKeyPlace {
+    /// The key as presented: from the headers, from the path segment after the code, or from the
+    /// raw query string, wherever this portal's key belongs.
+    #[must_use]
+    pub fn presented(
+        &self,
+        headers: &Headers,
+        path: Option<&str>,
+        query: Option<&str>,
+    ) -> Option<String> {
+        let key = match self {
+            Self::Header { name, prefix } => {
+                headers.get(name)?.strip_prefix(prefix.as_str())?.to_owned()
+            }
+            Self::Path => path?.to_owned(),
+            Self::Query { name } => url::form_urlencoded::parse(query?.as_bytes())
+                .find(|(k, _)| k == name)
+                .map(|(_, v)| v.into_owned())?,
+            Self::None => return None,
+        };
+        Some(key).filter(|k| !k.is_empty())
+    }
+}
+
+/// Where a sender puts the id of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryId {
+    /// In this header.
+    Header(String),
+    /// In the body, at this path.
+    Path(Path),
+}
+
+/// What holds where the sender does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Defaults {
+    /// ISO 3166-1 alpha-2: reads national phone numbers, and completes a postal code.
+    #[serde(deserialize_with = "country", skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// IANA name: reads dates without a zone; UTC without it.
+    #[serde(with = "zone", skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<Tz>,
+    /// ISO 4217: the currency of a budget that names none.
+    #[serde(deserialize_with = "currency", skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// How numbers are written, such as `pl-PL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number_locale: Option<NumberLocale>,
+}
+
+/// What an accepted delivery is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reply {
+    /// 200 to 299.
+    pub status: u16,
+    /// Of `body`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Exactly what is sent; without it, the platform's envelope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self { status: 202, content_type: None, body: None }
+    }
+}
+
+impl PortalSettings {
+    /// Reads and checks settings. `field` of a fault is a JSON pointer (RFC 6901).
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn parse(settings: &Value) -> Result<Self, Vec<FieldFault>> {
+        let Value::Object(members) = settings else {
+            return Err(vec![FieldFault::new("", "not_an_object", "Settings are a JSON object.")]);
+        };
+        let mut faults = Vec::new();
+        for name in members.keys() {
+            const KNOWN: [&str; 7] =
+                ["format", "api_key", "signature", "delivery_id", "defaults", "mapping", "reply"];
+            if !KNOWN.contains(&name.as_str()) {
+                let message =
+                    format!("`{name}` is no setting; the settings are {}.", KNOWN.join(", "));
+                faults.push(FieldFault::new(pointer(name), "unknown_setting", message));
+            }
+        }
+        let format = member(members, "format", &mut faults).unwrap_or(FORMAT);
+        let api_key = member(members, "api_key", &mut faults).unwrap_or_default();
+        let signature = member(members, "signature", &mut faults);
+        let delivery_id = member(members, "delivery_id", &mut faults);
+        let defaults = member(members, "defaults", &mut faults).unwrap_or_default();
+        let reply = member(members, "reply", &mut faults).unwrap_or_default();
+        let mapping = match Mapping::parse(members.get("mapping").unwrap_or(&Value::Null)) {
+            Ok(mapping) => Some(mapping),
+            Err(inner) => {
+                faults.extend(inner.into_iter().map(|f| f.below("/mapping")));
+                None
+            }
+        };
+        let Some(mapping) = mapping else { return Err(faults) };
+        let settings = Self { format, api_key, signature, delivery_id, defaults, mapping, reply };
+        faults.extend(settings.validate());
+        if faults.is_empty() { Ok(settings) } else { Err(faults) }
+    }
+
+    /// What is wrong with these settings: empty if they can be used.
+    #[must_use]
+    pub fn validate(&self) -> Vec<FieldFault> {
+        let mut faults = Vec::new();
+        if self.format != FORMAT {
+            let message = format!(
+                "Settings of format {} cannot be read; this program reads format {FORMAT}.",
+                self.format
+            );
+            faults.push(FieldFault::new("/format", "unknown_format", message));
+        }
+        self.check_api_key(&mut faults);
+        if let Some(scheme) = &self.signature {
+            faults.extend(scheme.faults("/signature"));
+        }
+        if let Some(DeliveryId::Header(name)) = &self.delivery_id {
+            check_header("/delivery_id/header", name, &mut faults);
+        }
+        faults.extend(self.reply.faults());
+        faults
+    }
+
+    fn check_api_key(&self, faults: &mut Vec<FieldFault>) {
+        match &self.api_key {
+            ApiKeyPlace::Header { name, .. } => check_header("/api_key/name", name, faults),
+            ApiKeyPlace::Query { name } if name.is_empty() => faults.push(FieldFault::new(
+                "/api_key/name",
+                "required",
+                "Name the query parameter that holds the API key.",
+            )),
+            ApiKeyPlace::None if self.signature.is_none() => faults.push(FieldFault::new(
+                "/api_key",
+                "unauthenticated",
+                "Anybody could send: without an API key the requests must be signed. Say where the \
+                 key is (header, path or query), or add a signature.",
+            )),
+            ApiKeyPlace::Query { .. } | ApiKeyPlace::Path | ApiKeyPlace::None => {}
+        }
+    }
+
+    /// Headers that hold credentials and must not be stored.
+    #[must_use]
+    pub fn credential_headers(&self) -> Vec<&str> {
+        let mut names = self.signature.as_ref().map_or_else(Vec::new, SignatureScheme::headers);
+        if let ApiKeyPlace::Header { name, .. } = &self.api_key {
+            names.push(name);
+        }
+        names
+    }
+
+    /// The lead that an event of this portal stands for.
+    ///
+    /// # Errors
+    /// Everything that keeps the event from being a lead, per field.
+    pub fn lead(&self, body: &Value, headers: &Headers) -> Result<StandardLead, Vec<FieldFault>> {
+        self.mapping.apply(&MappingInput { body, headers, defaults: &self.defaults })
+    }
+}
+
+impl<'de> Deserialize<'de> for PortalSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&Value::deserialize(deserializer)?)
+            .map_err(|faults| D::Error::custom(FieldFault::sentences(&faults)))
+    }
+}
+
+impl Reply {
+    fn faults(&self) -> Vec<FieldFault> {
+        let mut faults = Vec::new();
+        let mut fault = |name: &str, code: &str, message: &str| {
+            faults.push(FieldFault::new(format!("/reply/{name}"), code, message));
+        };
+        if !(200..=299).contains(&self.status) {
+            fault("status", "out_of_range", "An accepted delivery is answered 200 to 299.");
+        }
+        if matches!(self.status, 204 | 205) && self.body.is_some() {
+            fault("body", "body_not_allowed", "An answer with status 204 or 205 has no body.");
+        }
+        if self.body.as_ref().is_some_and(|b| b.len() > LONGEST_REPLY) {
+            fault("body", "too_long", "The reply's body may have at most 16 KiB.");
+        }
+        match (&self.content_type, &self.body) {
+            (None, Some(_)) => {
+                fault("content_type", "required", "Say what type the reply's body is.");
+            }
+            (Some(kind), _)
+                if !kind.contains('/') || !kind.bytes().all(|b| (0x20..0x7f).contains(&b)) =>
+            {
+                fault("content_type", "invalid_type", "Write a type such as application/json.");
+            }
+            _ => {}
+        }
+        faults
+    }
+}
+
+fn check_header(at: &str, name: &str, faults: &mut Vec<FieldFault>) {
+    if !is_field_name(name) {
+        let message = format!("`{name}` is no header name; write one such as `X-API-Key`.");
+        faults.push(FieldFault::new(at, "invalid_header_name", message));
+    }
+}
+
+/// One member, its faults put in with its pointer. Null counts as absent.
+fn member<T: DeserializeOwned>(
+    members: &Map<String, Value>,
+    name: &str,
+    faults: &mut Vec<FieldFault>,
+) -> Option<T> {
+    let value = members.get(name).filter(|v| !v.is_null())?;
+    T::deserialize(value)
+        .map_err(|e| {
+            let message = format!("`{name}` cannot be read: {e}.");
+            faults.push(FieldFault::new(pointer(name), "invalid", message));
+        })
+        .ok()
+}
+
+/// A member's JSON pointer (RFC 6901, 3).
+pub(crate) fn pointer(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn country<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    normalise::country(&text)
+        .map(|code| Some(code.to_owned()))
+        .ok_or_else(|| D::Error::custom(format!("`{text}` is no country; write a code such as PL")))
+}
+
+fn currency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    normalise::currency(&text).map(|code| Some(code.to_owned())).ok_or_else(|| {
+        D::Error::custom(format!("`{text}` is no currency; write a code such as EUR"))
+    })
+}
+
+mod zone {
+    //! Time zones by their IANA name.
+    use super::{Deserialize, Deserializer, Serializer, Tz};
+    use serde::de::Error as _;
+
+    #[allow(clippy::ref_option)] // the shape that serde's `with` demands
+    pub fn serialize<S: Serializer>(zone: &Option<Tz>, serializer: S) -> Result<S::Ok, S::Error> {
+        match zone {
+            Some(zone) => serializer.serialize_str(zone.name()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
+        let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        name.parse().map(Some).map_err(|_| {
+            D::Error::custom(format!("`{name}` is no time zone; write one such as Europe/Warsaw"))
+        })
+    }
+}
