@@ -1,1 +1,88 @@
-//! ...
+//! Every job of the platform, one file each, and the table of them.
+//!
+//! # Adding a job
+//!
+//! A job is a serialisable struct, four constants and `run`; then one line in [`registry`], and one
+//! in [`schedules`] if it is periodic. Workers, CLI, dashboard and metrics read the table.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use switchyard_catalog::{Platform, queues};
+//! use switchyard_queue::{Context, Job, JobResult, Outcome, QueueName, Registry};
+//!
+//! /// Says hello to one person.
+//! #[derive(Serialize, Deserialize)]
+//! struct Greet { name: String }
+//!
+//! impl Job for Greet {
+//!     type State = Platform;
+//!     const KIND: &'static str = "demo.greet";
+//!     const ABOUT: &'static str = "Says hello to one person.";
+//!     const QUEUE: QueueName = queues::MAINTENANCE;
+//!     async fn run(self, _cx: &Context<Platform>) -> JobResult {
+//!         println!("Hello, {}!", self.name);
+//!         Ok(Outcome::Done)
+//!     }
+//! }
+//!
+//! let registry = switchyard_catalog::registry().with::<Greet>();
+//! let job = registry.parse("demo.greet", serde_json::json!({ "name": "Ada" }))?;
+//! assert_eq!(job.queue, "maintenance");
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! A job that writes to the database opens its transaction with `db.begin_job(cx.job())`, writes,
+//! enqueues what follows, and ends with `tx.done()`: work, follow-ups and the end of the job are
+//! then one commit, and a worker that lost the job can write none of it.
+
+mod deliver;
+mod deliveries_expire;
+mod fault;
+mod lead_distribute;
+mod leads_rescan;
+pub mod line;
+mod notify_email;
+mod notify_whatsapp;
+mod platform;
+pub mod queues;
+mod webhook_process;
+
+pub use deliveries_expire::ExpireKeys;
+pub use lead_distribute::DistributeLead;
+pub use leads_rescan::RescanUnassigned;
+pub use notify_email::NotifyEmail;
+pub use notify_whatsapp::NotifyWhatsApp;
+pub use platform::Platform;
+pub use webhook_process::ProcessWebhook;
+
+use serde_json::json;
+use switchyard_queue::{Job, MissedPolicy, Registry, ScheduleSpec};
+
+/// The table of jobs.
+#[must_use]
+pub fn registry() -> Registry<Platform> {
+    Registry::new()
+        .with::<ProcessWebhook>()
+        .with::<DistributeLead>()
+        .with::<NotifyEmail>()
+        .with::<NotifyWhatsApp>()
+        .with::<RescanUnassigned>()
+        .with::<ExpireKeys>()
+}
+
+/// The cron table. What is periodic rescans, so a missed firing is made up for by the next.
+#[must_use]
+pub fn schedules() -> Vec<ScheduleSpec> {
+    let utc = |name, cron, kind| ScheduleSpec {
+        name,
+        cron,
+        tz: "UTC",
+        kind,
+        args: json!({}),
+        missed: MissedPolicy::Skip,
+    };
+    vec![
+        utc("rescan unassigned leads", "0 * * * * *", RescanUnassigned::KIND),
+        utc("expire delivery keys", "30 */10 * * * *", ExpireKeys::KIND),
+    ]
+}

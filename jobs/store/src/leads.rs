@@ -3,6 +3,7 @@
 use crate::words::word;
 use crate::{Result, StoreFault, Tx};
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -280,7 +281,7 @@ pub async fn get_for_agency(tx: &mut Tx, id: LeadId) -> Result<Lead> {
 }
 
 /// A place on the map of territories.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// ISO 3166-1 alpha-2.
     pub country: String,

@@ -1,0 +1,133 @@
+//! What people and senders set going, each in the caller's transaction: what is written and the
+//! job that follows commit together.
+
+use crate::{DistributeLead, NotifyEmail, NotifyWhatsApp, ProcessWebhook, RescanUnassigned};
+use std::time::Duration;
+use switchyard_domain::delivery::DeliveryKey;
+use switchyard_domain::{AgencyId, EventId, Headers, LeadId, MessageId, PortalId};
+use switchyard_queue::{Job, NewJob, TraceContext};
+use switchyard_store::distribution::{self, Answer, RespondFault};
+use switchyard_store::events::{self, NewEvent, RerunFault};
+use switchyard_store::leads::Place;
+use switchyard_store::messages::{self, Channel, Message, ResendFault};
+use switchyard_store::{Result, StoreFault, Tx, territories};
+
+/// How long a body's hash counts as "the same delivery"; a sender's id counts for good.
+const BODY_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// The request behind an action; every job that follows carries it.
+#[derive(Clone, Debug, Default)]
+pub struct Cause {
+    /// Its trace.
+    pub trace: Option<TraceContext>,
+    /// Its id.
+    pub request_id: Option<String>,
+}
+
+impl Cause {
+    fn stamp(&self, job: NewJob) -> NewJob {
+        job.caused_by(self.trace, self.request_id.as_deref())
+    }
+}
+
+/// A delivery that was found authentic.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Whose it is.
+    pub portal: PortalId,
+    /// Which one it is.
+    pub key: DeliveryKey,
+    /// Exactly as it came.
+    pub body: Vec<u8>,
+    /// Without credentials ([`Headers::without`]).
+    pub headers: Headers,
+    /// Who sent it.
+    pub remote_addr: Option<String>,
+}
+
+/// The event of a delivery with the job that will judge it, for [`events::ingest`].
+///
+/// # Errors
+/// If headers or job cannot be written as JSON.
+pub fn event(delivery: Delivery, cause: &Cause) -> Result<NewEvent, serde_json::Error> {
+    let id = EventId::new();
+    Ok(NewEvent {
+        id,
+        portal: delivery.portal,
+        key: delivery.key.to_string(),
+        key_ttl: (!delivery.key.is_permanent()).then_some(BODY_KEY_TTL),
+        body: delivery.body,
+        headers: serde_json::to_value(&delivery.headers)?,
+        remote_addr: delivery.remote_addr,
+        job: cause.stamp(process(id, delivery.portal)?),
+    })
+}
+
+/// A portal that sends much must not keep the others waiting: each has a partition.
+fn process(event: EventId, portal: PortalId) -> Result<NewJob, serde_json::Error> {
+    let job = ProcessWebhook { event };
+    NewJob::with_options(&job, job.options().partition(portal))
+}
+
+/// Takes a rejected event up again, by the settings of today.
+///
+/// # Errors
+/// [`RerunFault`].
+pub async fn rerun(tx: &mut Tx, event: EventId, cause: &Cause) -> Result<(), RerunFault> {
+    events::rerun(tx, event, |portal| Ok(cause.stamp(process(event, portal)?))).await
+}
+
+/// Takes an agency's answer to an offer, in the agency's scope. A rejected lead goes to the next.
+///
+/// # Errors
+/// [`RespondFault`].
+pub async fn respond(
+    tx: &mut Tx,
+    lead: LeadId,
+    answer: &Answer,
+    cause: &Cause,
+) -> Result<(), RespondFault> {
+    let job = DistributeLead { lead };
+    let next = NewJob::with_options(&job, job.urgent()).map_err(StoreFault::from)?;
+    distribution::respond(tx, lead, answer, cause.stamp(next)).await
+}
+
+/// Adds territories and looks for leads that wait there. Gives how many are new.
+///
+/// # Errors
+/// If the database refuses them.
+pub async fn add_territories(
+    tx: &mut Tx,
+    agency: AgencyId,
+    places: &[Place],
+    cause: &Cause,
+) -> Result<u64> {
+    let place = if let [one] = places { Some(one.clone()) } else { None };
+    let rescan = NewJob::of(&RescanUnassigned { place })?;
+    territories::add(tx, agency, places, cause.stamp(rescan)).await
+}
+
+/// Sends a failed message, or one in doubt, anew.
+///
+/// # Errors
+/// [`ResendFault`].
+pub async fn resend(tx: &mut Tx, id: MessageId, cause: &Cause) -> Result<Message, ResendFault> {
+    messages::resend(tx, id, |m| Ok(cause.stamp(notify(m.id, m.agency, m.channel)?))).await
+}
+
+/// The job that sends a message: in the agency's scope, and in a partition of its own, so that one
+/// agency's backlog delays nobody else.
+pub(crate) fn notify(
+    message: MessageId,
+    agency: AgencyId,
+    channel: Channel,
+) -> Result<NewJob, serde_json::Error> {
+    match channel {
+        Channel::Email => of_agency(&NotifyEmail { message }, agency),
+        Channel::WhatsApp => of_agency(&NotifyWhatsApp { message }, agency),
+    }
+}
+
+fn of_agency<J: Job>(job: &J, agency: AgencyId) -> Result<NewJob, serde_json::Error> {
+    NewJob::with_options(job, job.options().tenant(agency.0).partition(agency))
+}

@@ -1,0 +1,15 @@
+//! The queues, in the order of a lead's way.
+
+use switchyard_queue::QueueName;
+
+/// Webhook events that wait to be judged; a partition a portal.
+pub const WEBHOOKS: QueueName = QueueName("webhooks");
+/// Leads that wait for an agency.
+pub const LEADS: QueueName = QueueName("leads");
+/// Messages that wait to be sent; a partition an agency.
+pub const NOTIFICATIONS: QueueName = QueueName("notifications");
+/// Periodic work that nobody waits for.
+pub const MAINTENANCE: QueueName = QueueName("maintenance");
+
+/// Every queue.
+pub const ALL: [QueueName; 4] = [WEBHOOKS, LEADS, NOTIFICATIONS, MAINTENANCE];
