@@ -134,10 +134,18 @@ impl Db {
         &self.engine
     }
 
-    /// A connection outside the pools, for claim, settle and presence: they hold it for the life
-    /// of the worker, and a pool's ping at every release is dear at this rate.
-    pub(crate) async fn direct(&self, name: &str) -> Result<PgConnection> {
-        let options = self.config.options(ENGINE_ROLE, name)?;
+    pub(crate) fn config(&self) -> &DbConfig {
+        &self.config
+    }
+
+    /// A connection outside the pools, for claim and settle: they hold it for the life of the
+    /// worker, and a pool's ping at every release is dear at this rate.
+    pub(crate) async fn direct(
+        &self,
+        name: &str,
+        settings: &[(&'static str, &'static str)],
+    ) -> Result<PgConnection> {
+        let options = self.config.options(ENGINE_ROLE, name)?.options(settings.iter().copied());
         let connect = PgConnection::connect_with(&options);
         match tokio::time::timeout(self.config.acquire_timeout, connect).await {
             Ok(connection) => Ok(connection?),

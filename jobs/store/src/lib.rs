@@ -10,6 +10,7 @@ pub mod leads;
 pub mod messages;
 mod migrate;
 pub mod overview;
+mod pg_wake;
 pub mod portals;
 mod provision;
 pub mod territories;
@@ -17,8 +18,9 @@ mod tx;
 mod words;
 
 pub use db::{Db, DbConfig};
-pub use engine::{effects, maintenance};
+pub use engine::{PgJobStore, effects, jobs, maintenance};
 pub use error::{Result, StoreFault};
 pub use migrate::{MigrationStatus, migrate, migration_status, migrations_fingerprint};
+pub use pg_wake::PgWake;
 pub use provision::{create_database, grant_login};
 pub use tx::{JobTx, Scope, Tx};

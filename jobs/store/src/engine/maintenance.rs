@@ -1,8 +1,9 @@
 //! What must be done now and then, by the scheduler. Each call is idempotent and safe to run from
 //! several processes at once.
 
-use super::locks;
+use super::{locks, presence};
 use crate::{Db, Result};
+use std::time::Duration;
 use switchyard_queue::{LaneId, WakeToken};
 
 /// Jobs promoted in one statement: enough to be cheap, few enough to hold their locks briefly.
@@ -97,4 +98,17 @@ pub async fn drop_slices(db: &Db, keep_days: u16) -> Result<u64> {
         .fetch_one(db.engine())
         .await?;
     Ok(u64::from(n.unsigned_abs()))
+}
+
+/// Looks for workers that died, so that their jobs are found even where no other worker looks;
+/// wakes everybody if there are any. Gives how many were found dead just now.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn rescue_hint(db: &Db) -> Result<u64> {
+    let reaped = presence::reap(db.engine(), Duration::ZERO).await?;
+    if reaped.newly > 0 {
+        db.wake().send(&[WakeToken::Resync]);
+    }
+    Ok(reaped.newly as u64)
 }

@@ -4,11 +4,18 @@
 //! that change, so counters and jobs commit together. A statement that locks several jobs either
 //! takes them in the order of their ids or skips what is locked, so no two of them can deadlock.
 
+mod claim;
 pub mod effects;
 pub(crate) mod enqueue;
+mod job_store;
+pub mod jobs;
 pub(crate) mod lanes;
+pub(crate) mod line;
 pub mod maintenance;
+mod presence;
 pub(crate) mod settle;
+
+pub use job_store::PgJobStore;
 
 /// First keys of the advisory locks (the two-integer space, which sqlx's migrator does not use).
 /// 1398231890 (`0x5357_5352`) is taken by `engine.ensure_slices`.

@@ -65,6 +65,19 @@ pub(crate) async fn write_one(
     rows.write(connection).await
 }
 
+/// The same for jobs that were claimed but never run, all with one result.
+pub(crate) async fn write_all(
+    connection: &mut PgConnection,
+    held: &[Held],
+    result: &SettleAs,
+) -> Result<Written> {
+    let mut rows = Rows::default();
+    for h in held {
+        rows.push(*h, result, None);
+    }
+    rows.write(connection).await
+}
+
 /// Whether [`write`] will need more than one statement for these.
 pub(crate) fn mixed(results: &[Settlement]) -> bool {
     !results.iter().all(|s| code(&s.result) <= CANCELLED)
@@ -146,7 +159,8 @@ impl Rows {
 
     /// Retry, snooze, discard, give back: the row stays, its holder goes. A give-back changes no
     /// indexed column. `prior_worker` carries the holder to the evidence, because PostgreSQL 15
-    /// returns only the new row.
+    /// returns only the new row. A result that was written clears the crashes: the job has shown
+    /// that it need not kill its worker.
     async fn keep_open(&self, connection: &mut PgConnection) -> Result<Vec<(Uuid, i32, i16)>> {
         let open: Vec<&Row> = self.0.iter().filter(|r| r.result > CANCELLED).collect();
         let rows = sqlx::query_as(
@@ -157,6 +171,7 @@ impl Rows {
                    then statement_timestamp() + i.wait * interval '1 second' else j.run_at end,
                  attempt = case when i.result in (2, 4) then j.attempt + 1 else j.attempt end,
                  last_error = case when i.result in (2, 4) then i.said else j.last_error end,
+                 crashes = case when i.result = 5 then j.crashes else 0 end,
                  prior_worker = j.worker, prior_claimed_at = j.claimed_at,
                  worker = null, claimed_at = null, lease_until = null
                from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[])

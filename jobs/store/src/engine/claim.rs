@@ -1,0 +1,237 @@
+//! Claiming and renewing: what a worker's loops send many times a second.
+
+use super::seconds;
+use super::settle;
+use crate::Result;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use std::collections::HashMap;
+use std::time::Duration;
+use switchyard_queue::{
+    ActiveLane, ClaimRequest, ClaimedJob, Fence, Held, JobId, LaneId, Renewed, SettleAs, WorkerId,
+};
+use uuid::Uuid;
+
+/// A job goes into quarantine when its worker vanished this many times in a row: the first time a
+/// neighbour may have been to blame, the other three times it ran alone.
+const QUARANTINE_AFTER: i16 = 4;
+
+/// Lanes of these queues with work that is due or running, paused ones left out.
+///
+/// A skip scan: one probe of the claim index for every lane that has anything, however many jobs
+/// it has.
+pub(crate) async fn active_lanes(
+    connection: &mut PgConnection,
+    queues: &[String],
+) -> Result<Vec<ActiveLane>> {
+    let lanes: Vec<i32> = sqlx::query_scalar(
+        "with recursive seen(lane) as (
+           (select lane from engine.jobs where stage = 0 order by lane limit 1)
+           union all
+           select (select j.lane from engine.jobs j where j.stage = 0 and j.lane > seen.lane
+                   order by j.lane limit 1)
+           from seen where seen.lane is not null
+         )
+         select l.id from seen join engine.lanes l on l.id = seen.lane
+         where l.queue = any($1::text[]) and not l.paused
+         order by l.id",
+    )
+    .bind(queues)
+    .fetch_all(connection)
+    .await?;
+    Ok(lanes.into_iter().map(|l| ActiveLane { lane: LaneId(l) }).collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    fence: i64,
+    lane: i32,
+    kind: String,
+    args: serde_json::Value,
+    priority: i16,
+    attempt: i16,
+    max_attempts: i16,
+    crashes: i16,
+    timeout_ms: i32,
+    tenant: Option<Uuid>,
+    trace: Option<String>,
+    request_id: Option<String>,
+    created_at: DateTime<Utc>,
+    run_at: DateTime<Utc>,
+    cancel_requested: bool,
+    crashed: bool,
+}
+
+/// Claims jobs, in the order of the lanes asked for and most urgent first within a lane.
+///
+/// A job whose last worker vanished is not run again if somebody asked to cancel it, or if it has
+/// taken too many workers with it: it is cancelled or put into quarantine. Should that fail, the
+/// job stays claimed and is found again when the lease has run out.
+pub(crate) async fn take(
+    connection: &mut PgConnection,
+    request: &ClaimRequest<'_>,
+) -> Result<Vec<ClaimedJob>> {
+    let mut rows = claim(connection, request).await?;
+    let held = |r: &Row| Held { id: JobId(r.id), fence: Fence(r.fence) };
+    let unwanted: Vec<Held> = rows.iter().filter(|r| r.cancel_requested).map(held).collect();
+    let deadly = |r: &&Row| !r.cancel_requested && r.crashed && r.crashes >= QUARANTINE_AFTER;
+    let killers: Vec<Held> = rows.iter().filter(deadly).map(held).collect();
+    if !unwanted.is_empty() {
+        let why = "cancelled by an operator; its worker vanished before it could stop it";
+        settle::write_all(connection, &unwanted, &SettleAs::Cancelled(why.to_owned())).await?;
+    }
+    if !killers.is_empty() {
+        quarantine(connection, &killers).await?;
+    }
+    rows.retain(|r| !r.cancel_requested && !deadly(&r));
+
+    // RETURNING promises no order.
+    let place: HashMap<i32, usize> =
+        request.lanes.iter().enumerate().map(|(i, l)| (l.lane.0, i)).collect();
+    rows.sort_by_cached_key(|r| (place.get(&r.lane).copied(), r.priority, r.run_at, r.id));
+    Ok(rows.into_iter().map(|r| r.into_job(request.worker)).collect())
+}
+
+/// One statement for any number of lanes.
+///
+/// Each lane is an index range read in order up to its limit; rows that another claim has locked
+/// are stepped over. `ctid = any (array(...))` makes the update visit exactly the rows that were
+/// locked (an `in` would join, see ENGINE-NOTES), and it changes no indexed column (HOT). A row
+/// that was changed and committed by somebody else while this statement looked is locked but not
+/// updated, because its new version is not in this statement's snapshot: it is left for the next
+/// claim, never taken twice.
+///
+/// A row that still has a worker was that worker's when it vanished: it counts as a crash, leaves
+/// evidence, and was counted as running all the time.
+async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Result<Vec<Row>> {
+    let lanes: Vec<i32> = request.lanes.iter().map(|l| l.lane.0).collect();
+    let takes: Vec<i32> =
+        request.lanes.iter().map(|l| i32::try_from(l.take).unwrap_or(i32::MAX)).collect();
+    let dead: Vec<i64> = request.dead.iter().map(|w| w.0).collect();
+    let rows = sqlx::query_as(
+        "with claimed as (
+           update engine.jobs j set
+             lease_until = now() + $4 * interval '1 second', fence = j.fence + 1,
+             worker = $3, claimed_at = now(),
+             prior_worker = j.worker, prior_claimed_at = j.claimed_at,
+             crashes = j.crashes + case when j.worker is null then 0 else 1 end
+           where j.ctid = any (array(
+             select c.ctid
+             from unnest($1::int[], $2::int[]) want(lane, n)
+             join engine.lanes l on l.id = want.lane and not l.paused
+             cross join lateral (
+               select w.ctid from engine.jobs w
+               where w.lane = want.lane and w.stage = 0
+                 and (w.lease_until is null or w.lease_until < now() or w.worker = any($5::int8[]))
+                 and w.kind = any($6::text[])
+               order by w.priority, w.run_at, w.id
+               limit want.n for update skip locked) c))
+           returning j.*
+         ), crashed as (
+           insert into engine.job_attempts (job_id, attempt, fence, worker, started_at, ended_at, outcome)
+           select id, attempt + 1, fence - 1, prior_worker, prior_claimed_at, now(), 'crash'
+           from claimed where prior_worker is not null
+         ), counted as (
+           insert into engine.counter_deltas (lane, kind, state, n)
+           select c.lane, c.kind, s.state, sum(s.n) from claimed c
+           cross join (values (0::int2, -1), (3::int2, 1)) s(state, n)
+           where c.prior_worker is null
+           group by 1, 2, 3
+         )
+         select id, fence, lane, kind, args, priority, attempt, max_attempts, crashes, timeout_ms,
+           tenant, trace, request_id, created_at, run_at, cancel_requested,
+           prior_worker is not null as crashed
+         from claimed",
+    )
+    .bind(lanes)
+    .bind(takes)
+    .bind(request.worker.0)
+    .bind(seconds(request.lease))
+    .bind(dead)
+    .bind(request.kinds)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
+impl Row {
+    fn into_job(self, worker: WorkerId) -> ClaimedJob {
+        ClaimedJob {
+            id: JobId(self.id),
+            fence: Fence(self.fence),
+            worker,
+            lane: LaneId(self.lane),
+            kind: self.kind,
+            args: self.args,
+            attempt: self.attempt.saturating_add(1),
+            max_attempts: self.max_attempts,
+            crashes: self.crashes,
+            timeout: Duration::from_millis(u64::from(self.timeout_ms.unsigned_abs())),
+            tenant: self.tenant,
+            trace: self.trace.and_then(|t| t.parse().ok()),
+            request_id: self.request_id,
+            created_at: self.created_at,
+            run_at: self.run_at,
+        }
+    }
+}
+
+/// Puts jobs aside until an operator retries or discards them.
+async fn quarantine(connection: &mut PgConnection, held: &[Held]) -> Result<()> {
+    sqlx::query(
+        "with aside as (
+           update engine.jobs j set stage = 4, prior_worker = j.worker, prior_claimed_at = j.claimed_at,
+             worker = null, claimed_at = null, lease_until = null,
+             last_error = 'crash: its worker vanished ' || j.crashes || ' times in a row'
+           from unnest($1::uuid[], $2::int8[]) i(id, fence)
+           where j.id = i.id and j.fence = i.fence and j.worker is not null
+           returning j.lane, j.kind
+         )
+         insert into engine.counter_deltas (lane, kind, state, n)
+         select a.lane, a.kind, s.state, sum(s.n) from aside a
+         cross join (values (3::int2, -1), (6::int2, 1)) s(state, n)
+         group by 1, 2, 3",
+    )
+    .bind(held.iter().map(|h| h.id.0).collect::<Vec<_>>())
+    .bind(held.iter().map(|h| h.fence.0).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Renews leases; gives the jobs that are still held.
+///
+/// It never waits. A row that is locked is in the hands of its own job's transaction (then nobody
+/// can take it, and the next renewal finds it free) or of a claim that takes it over (then the
+/// next renewal misses it): it is answered for as it stood. So one long transaction cannot cost
+/// all the other jobs their leases.
+pub(crate) async fn renew(
+    connection: &mut PgConnection,
+    held: &[Held],
+    lease: Duration,
+) -> Result<Vec<Renewed>> {
+    let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+        "with renewed as (
+           update engine.jobs j set lease_until = now() + $3 * interval '1 second'
+           where j.ctid = any (array(
+             select c.ctid from unnest($1::uuid[], $2::int8[]) i(id, fence)
+             cross join lateral (
+               select w.ctid from engine.jobs w
+               where w.id = i.id and w.fence = i.fence and w.worker is not null
+               for no key update skip locked) c))
+         )
+         select j.id, j.cancel_requested
+         from unnest($1::uuid[], $2::int8[]) i(id, fence)
+         join engine.jobs j on j.id = i.id and j.fence = i.fence and j.worker is not null",
+    )
+    .bind(held.iter().map(|h| h.id.0).collect::<Vec<_>>())
+    .bind(held.iter().map(|h| h.fence.0).collect::<Vec<_>>())
+    .bind(seconds(lease))
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, cancel_requested)| Renewed { id: JobId(id), cancel_requested })
+        .collect())
+}

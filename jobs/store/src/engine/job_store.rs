@@ -1,0 +1,166 @@
+//! The job store that workers use, over connections of its own.
+
+use super::line::{Line, Taken, within};
+use super::{claim, presence, settle};
+use crate::{Db, Result, StoreFault};
+use sqlx::Connection;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use switchyard_queue::{
+    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Presence, Renewed, Settlement,
+    StoreError, WakeToken, WorkerId, WorkerInfo,
+};
+
+/// A worker that went is remembered for two leases, and at least this long: after that its leases
+/// have run out by themselves.
+const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
+
+/// Jobs in PostgreSQL. Cheap to clone; clones share four connections: one claims, two settle, one
+/// renews and looks for the dead. A presence has one more for each worker. Connections are made
+/// when they are needed and made anew when they break.
+#[derive(Clone)]
+pub struct PgJobStore(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    claim: Line,
+    settle: [Line; 2],
+    renew: Line,
+    /// The longest lease seen, in milliseconds.
+    lease: AtomicU64,
+}
+
+impl fmt::Debug for PgJobStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgJobStore").finish_non_exhaustive()
+    }
+}
+
+impl PgJobStore {
+    /// A store over this database.
+    #[must_use]
+    pub fn new(db: &Db) -> Self {
+        Self(Arc::new(Inner {
+            db: db.clone(),
+            claim: Line::new(db, "switchyard claim"),
+            settle: [Line::new(db, "switchyard settle"), Line::new(db, "switchyard settle")],
+            renew: Line::new(db, "switchyard renew"),
+            lease: AtomicU64::new(0),
+        }))
+    }
+
+    fn saw_lease(&self, lease: Duration) {
+        let millis = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        self.0.lease.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    fn memory(&self) -> Duration {
+        let lease = Duration::from_millis(self.0.lease.load(Ordering::Relaxed));
+        lease.saturating_mul(2).max(SHORTEST_MEMORY)
+    }
+
+    /// Whichever settling connection is free, else the second as soon as it is.
+    async fn settling(&self) -> Result<Taken<'_>> {
+        let [first, second] = &self.0.settle;
+        match first.try_take().await {
+            Some(line) => line,
+            None => second.take().await,
+        }
+    }
+
+    async fn write(&self, results: &[Settlement]) -> Result<settle::Written> {
+        let mut line = self.settling().await?;
+        let limit = line.limit();
+        let written = if settle::mixed(results) {
+            let mut tx = line.connection().begin().await?;
+            let written = within(limit, settle::write(&mut tx, results)).await?;
+            within(limit, async { Ok(tx.commit().await?) }).await?;
+            written
+        } else {
+            within(limit, settle::write(line.connection(), results)).await?
+        };
+        line.keep();
+        Ok(written)
+    }
+
+    async fn claim_on_line(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>> {
+        let mut line = self.0.claim.take().await?;
+        let limit = line.limit();
+        let jobs = within(limit, claim::take(line.connection(), request)).await?;
+        line.keep();
+        Ok(jobs)
+    }
+
+    async fn active_on_line(&self, queues: &[String]) -> Result<Vec<ActiveLane>> {
+        let mut line = self.0.claim.take().await?;
+        let limit = line.limit();
+        let lanes = within(limit, claim::active_lanes(line.connection(), queues)).await?;
+        line.keep();
+        Ok(lanes)
+    }
+
+    async fn renew_on_line(&self, held: &[Held], lease: Duration) -> Result<Vec<Renewed>> {
+        let mut line = self.0.renew.take().await?;
+        let limit = line.limit();
+        let renewed = within(limit, claim::renew(line.connection(), held, lease)).await?;
+        line.keep();
+        Ok(renewed)
+    }
+
+    async fn reap_on_line(&self) -> Result<Vec<WorkerId>> {
+        let mut line = self.0.renew.take().await?;
+        let limit = line.limit();
+        let reaped = within(limit, presence::reap(line.connection(), self.memory())).await?;
+        line.keep();
+        Ok(reaped.gone)
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(StoreFault) -> StoreError {
+    move |fault| StoreError::new(what, fault)
+}
+
+impl JobStore for PgJobStore {
+    async fn register(&self, info: &WorkerInfo) -> Result<Presence, StoreError> {
+        presence::register(&self.0.db, info).await.map_err(failed("register a worker"))
+    }
+
+    async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError> {
+        presence::deregister(&self.0.db, worker).await.map_err(failed("sign a worker off"))
+    }
+
+    async fn reap(&self) -> Result<Vec<WorkerId>, StoreError> {
+        self.reap_on_line().await.map_err(failed("look for dead workers"))
+    }
+
+    async fn active_lanes(&self, queues: &[String]) -> Result<Vec<ActiveLane>, StoreError> {
+        self.active_on_line(queues).await.map_err(failed("find lanes with work"))
+    }
+
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>, StoreError> {
+        self.saw_lease(request.lease);
+        self.claim_on_line(request).await.map_err(failed("claim jobs"))
+    }
+
+    async fn renew(&self, held: &[Held], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.saw_lease(lease);
+        self.renew_on_line(held, lease).await.map_err(failed("renew leases"))
+    }
+
+    async fn settle(&self, results: &[Settlement]) -> Result<Vec<JobId>, StoreError> {
+        if results.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = self.write(results).await.map_err(failed("settle jobs"))?;
+        if !written.freed.is_empty() {
+            let wakes: Vec<WakeToken> = written.freed.into_iter().map(WakeToken::Lane).collect();
+            self.0.db.wake().send(&wakes);
+        }
+        Ok(written.stood)
+    }
+}

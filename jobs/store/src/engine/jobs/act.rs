@@ -1,0 +1,325 @@
+//! What an operator can do with one job, or with a queue.
+
+use super::read::{JobRow, find};
+use crate::engine::enqueue;
+use crate::{Db, Result, StoreFault};
+use serde_json::Value;
+use sqlx::PgConnection;
+use std::time::Duration;
+use switchyard_queue::{JobId, JobState, LaneId, NewJob, Options, WakeToken};
+use uuid::Uuid;
+
+/// Why an action was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such job, or its history was dropped.
+    #[error("there is no such job")]
+    NotFound,
+    /// The action makes no sense in this state.
+    #[error("the job is {0}")]
+    WrongState(JobState),
+    /// Another job holds its unique key by now.
+    #[error("job {0} holds the unique key by now")]
+    KeyHeld(JobId),
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Store(e.into())
+    }
+}
+
+/// An open job whose row is locked.
+struct Open {
+    lane: i32,
+    kind: String,
+    state: JobState,
+    unique_key: Option<String>,
+}
+
+/// Locks an open job; `None` if there is none (then it may be in history, and a statement that
+/// looks there now sees it). The lock waits for a job's own transaction, but not for ever.
+async fn lock(connection: &mut PgConnection, id: JobId) -> Result<Option<Open>> {
+    sqlx::query("select set_config('lock_timeout', '3s', true)").execute(&mut *connection).await?;
+    let row: Option<(i32, String, i16, Option<String>)> = sqlx::query_as(
+        "select lane, kind, engine.job_state(stage, attempt, worker), unique_key
+         from engine.jobs where id = $1 for update",
+    )
+    .bind(id.0)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.and_then(|(lane, kind, state, unique_key)| {
+        Some(Open { lane, kind, state: JobState::from_code(state)?, unique_key })
+    }))
+}
+
+/// Runs a job again, now.
+///
+/// A scheduled or retryable job becomes due at once. A dead letter or a quarantined job starts over
+/// with all its attempts and takes its unique key again. Of a finished job a copy is enqueued,
+/// and the copy is the answer.
+///
+/// # Errors
+/// [`Refusal::WrongState`] if it is due, running or waiting for a parent; [`Refusal::KeyHeld`].
+pub async fn retry(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
+    let mut tx = db.engine().begin().await?;
+    let (id, lane) = match lock(&mut tx, id).await? {
+        Some(job) => {
+            revive(&mut tx, id, &job).await?;
+            (id, LaneId(job.lane))
+        }
+        None => enqueue_copy(&mut tx, id).await?,
+    };
+    tx.commit().await?;
+    db.wake().send(&[WakeToken::Lane(lane)]);
+    found(db, id).await
+}
+
+async fn revive(connection: &mut PgConnection, id: JobId, job: &Open) -> Result<(), Refusal> {
+    match job.state {
+        JobState::Scheduled | JobState::Retryable | JobState::Quarantined => {}
+        JobState::Discarded => take_key(connection, id, job.unique_key.as_deref()).await?,
+        other => return Err(Refusal::WrongState(other)),
+    }
+    sqlx::query(
+        "update engine.jobs set stage = 0, run_at = statement_timestamp(), crashes = 0,
+           attempt = case when stage = 1 then attempt else 0 end
+         where id = $1",
+    )
+    .bind(id.0)
+    .execute(&mut *connection)
+    .await?;
+    count(connection, job, JobState::Available).await
+}
+
+async fn take_key(
+    connection: &mut PgConnection,
+    id: JobId,
+    key: Option<&str>,
+) -> Result<(), Refusal> {
+    let Some(key) = key else { return Ok(()) };
+    let taken = sqlx::query(
+        "insert into engine.job_uniques (key, job_id) values ($1, $2) on conflict do nothing",
+    )
+    .bind(key)
+    .bind(id.0)
+    .execute(&mut *connection)
+    .await?;
+    if taken.rows_affected() == 1 {
+        return Ok(());
+    }
+    let holder: Option<Uuid> =
+        sqlx::query_scalar("select job_id from engine.job_uniques where key = $1")
+            .bind(key)
+            .fetch_optional(connection)
+            .await?;
+    // A holder that let go in this very moment is named as nobody: the operator tries again.
+    Err(Refusal::KeyHeld(holder.map_or(JobId(Uuid::nil()), JobId)))
+}
+
+#[derive(sqlx::FromRow)]
+struct Finished {
+    lane: i32,
+    queue: String,
+    partition: String,
+    kind: String,
+    priority: i16,
+    max_attempts: i16,
+    timeout_ms: i32,
+    tenant: Option<Uuid>,
+    unique_key: Option<String>,
+    args: Value,
+    trace: Option<String>,
+    request_id: Option<String>,
+}
+
+async fn enqueue_copy(
+    connection: &mut PgConnection,
+    id: JobId,
+) -> Result<(JobId, LaneId), Refusal> {
+    let old: Option<Finished> = sqlx::query_as(
+        "select h.lane, l.queue, l.partition, h.kind, h.priority, h.max_attempts, h.timeout_ms,
+           h.tenant, h.unique_key, h.args, h.trace, h.request_id
+         from engine.job_history h join engine.lanes l on l.id = h.lane
+         where h.id = $1 limit 1",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let old = old.ok_or(Refusal::NotFound)?;
+    let lane = LaneId(old.lane);
+    let placed = enqueue::insert(connection, &[old.into_job()], &[lane]).await?;
+    let answer = placed.first().ok_or(Refusal::NotFound)?.answer;
+    if answer.inserted { Ok((answer.id, lane)) } else { Err(Refusal::KeyHeld(answer.id)) }
+}
+
+impl Finished {
+    fn into_job(self) -> NewJob {
+        let timeout = Duration::from_millis(u64::from(self.timeout_ms.unsigned_abs()));
+        let mut job = NewJob::raw(self.kind, self.queue, timeout, self.args, Options::new());
+        job.partition = self.partition;
+        job.priority = self.priority;
+        job.max_attempts = self.max_attempts;
+        job.tenant = self.tenant;
+        // As stored: the kind is part of it already.
+        job.unique_key = self.unique_key;
+        job.caused_by(self.trace.and_then(|t| t.parse().ok()), self.request_id.as_deref())
+    }
+}
+
+/// Gives a job up. One that waits, or is a dead letter, moves to history at once. A running one is
+/// asked to stop, and ends as cancelled when its worker hears of it, unless it completes first.
+///
+/// # Errors
+/// [`Refusal::WrongState`] if it has finished.
+pub async fn cancel(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
+    let mut tx = db.engine().begin().await?;
+    match lock(&mut tx, id).await? {
+        None => return Err(finished_or_missing(db, id).await),
+        Some(job) if job.state == JobState::Running => {
+            request_cancel(&mut tx, id).await?;
+            tx.commit().await?;
+            db.wake().send(&[WakeToken::Cancel(id)]);
+        }
+        Some(_) => {
+            end_waiting(&mut tx, id).await?;
+            tx.commit().await?;
+        }
+    }
+    found(db, id).await
+}
+
+/// Makes a dead letter of a job that waits: it is not run until somebody retries it, and its
+/// unique key is free. A running one is asked to stop, as by [`cancel`].
+///
+/// # Errors
+/// [`Refusal::WrongState`] if it has finished or is a dead letter.
+pub async fn discard(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
+    let mut tx = db.engine().begin().await?;
+    match lock(&mut tx, id).await? {
+        None => return Err(finished_or_missing(db, id).await),
+        Some(job) if job.state == JobState::Discarded => {
+            return Err(Refusal::WrongState(job.state));
+        }
+        Some(job) if job.state == JobState::Running => {
+            request_cancel(&mut tx, id).await?;
+            tx.commit().await?;
+            db.wake().send(&[WakeToken::Cancel(id)]);
+        }
+        Some(job) => {
+            sqlx::query(
+                "with dead as (
+                   update engine.jobs set stage = 5,
+                     last_error = concat_ws(E'\\n', 'discarded by an operator', last_error)
+                   where id = $1 returning id, unique_key
+                 )
+                 delete from engine.job_uniques q using dead d
+                 where q.key = d.unique_key and q.job_id = d.id",
+            )
+            .bind(id.0)
+            .execute(&mut *tx)
+            .await?;
+            count(&mut tx, &job, JobState::Discarded).await?;
+            tx.commit().await?;
+        }
+    }
+    found(db, id).await
+}
+
+async fn request_cancel(connection: &mut PgConnection, id: JobId) -> Result<()> {
+    sqlx::query("update engine.jobs set cancel_requested = true where id = $1")
+        .bind(id.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A job that nobody holds moves to history; the caller holds the row's lock.
+async fn end_waiting(connection: &mut PgConnection, id: JobId) -> Result<()> {
+    sqlx::query(
+        "with ended as (
+           delete from engine.jobs where id = $1 returning *
+         ), keys as (
+           delete from engine.job_uniques q using ended e
+           where q.key = e.unique_key and q.job_id = e.id
+         ), counted as (
+           insert into engine.counter_deltas (lane, kind, state, n)
+           select e.lane, e.kind, s.state, s.n from ended e
+           cross join lateral (values (engine.job_state(e.stage, e.attempt, e.worker), -1),
+             (9::int2, 1)) s(state, n)
+         )
+         insert into engine.job_history
+           (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
+            worker, tenant, unique_key, args, error, trace, request_id, created_at, run_at,
+            started_at, finished_at)
+         select id, 0, lane, kind, priority, 9, attempt, max_attempts, crashes, timeout_ms,
+           null, tenant, unique_key, args, concat_ws(E'\\n', 'cancelled by an operator', last_error),
+           trace, request_id, created_at, run_at, prior_claimed_at, statement_timestamp()
+         from ended",
+    )
+    .bind(id.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn count(connection: &mut PgConnection, job: &Open, to: JobState) -> Result<(), Refusal> {
+    sqlx::query(
+        "insert into engine.counter_deltas (lane, kind, state, n)
+         values ($1, $2, $3, -1), ($1, $2, $4, 1)",
+    )
+    .bind(job.lane)
+    .bind(&job.kind)
+    .bind(job.state.code())
+    .bind(to.code())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn found(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
+    match find(db, id).await {
+        Ok(row) => Ok(row),
+        Err(StoreFault::NotFound) => Err(Refusal::NotFound),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+async fn finished_or_missing(db: &Db, id: JobId) -> Refusal {
+    match found(db, id).await {
+        Ok(row) => Refusal::WrongState(row.state),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Stops or resumes the claiming from a queue, all its lanes and those to come. What runs goes on.
+///
+/// The queue's row is locked first, so a lane that is being made is either seen by the second
+/// statement or made with the new value (see `lanes`).
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there never was a job in such a queue.
+pub async fn pause(db: &Db, queue: &str, paused: bool) -> Result<()> {
+    let mut tx = db.engine().begin().await?;
+    let known = sqlx::query("update engine.queues set paused = $2 where queue = $1")
+        .bind(queue)
+        .bind(paused)
+        .execute(&mut *tx)
+        .await?;
+    if known.rows_affected() == 0 {
+        return Err(StoreFault::NotFound);
+    }
+    sqlx::query("update engine.lanes set paused = $2 where queue = $1")
+        .bind(queue)
+        .bind(paused)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    if !paused {
+        db.wake().send(&[WakeToken::Resync]);
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! What operators see of the jobs, and what they can do with one. Everything here runs under the
+//! engine's role, over its small pool.
+
+mod act;
+mod counts;
+mod read;
+
+pub use act::{Refusal, cancel, discard, pause, retry};
+pub use counts::{LaneCount, QueueSummary, counts, queues};
+pub use read::{
+    AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,
+};
