@@ -26,6 +26,8 @@ pub(crate) mod locks {
     pub(crate) const REAPER: i32 = 0x5357_5250;
     /// With 0: held for one statement by whoever folds the counters.
     pub(crate) const FOLD: i32 = 0x5357_464f;
+    /// With 0: held by the scheduler that leads, for as long as it does.
+    pub(crate) const LEADER: i32 = 0x5357_4c44;
 }
 
 /// Seconds for PostgreSQL: durations beyond a century mean "never" and must not overflow an

@@ -1,0 +1,132 @@
+//! The engine's periodic maintenance, done by the leader. Each chore runs on its own: one that
+//! fails, hangs or panics holds up no other.
+
+use crate::SchedulerConfig;
+use crate::trouble::Trouble;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use switchyard_store::{Db, Result, maintenance, schedules};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+type Work = Box<dyn Fn(Db) -> BoxFuture<'static, Result<u64>> + Send + Sync>;
+
+struct Chore {
+    what: &'static str,
+    every: Duration,
+    work: Work,
+}
+
+fn chore<F, R>(what: &'static str, every: Duration, work: F) -> Chore
+where
+    F: Fn(Db) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<u64>> + Send + 'static,
+{
+    Chore { what, every, work: Box::new(move |db| work(db).boxed()) }
+}
+
+/// All of them. Each is idempotent and safe to run in two processes at once, because a leader that
+/// lost its lock may not know yet.
+fn all(config: &SchedulerConfig) -> Vec<Chore> {
+    let keep = config.keep_days;
+    let hour = Duration::from_secs(3600);
+    vec![
+        chore("promote due jobs", Duration::from_millis(200), |db| async move {
+            maintenance::promote_due(&db).await
+        }),
+        chore("fold the counters", Duration::from_secs(1), |db| async move {
+            maintenance::fold_counters(&db).await
+        }),
+        chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
+        chore("drop old slices", hour * 24, move |db| async move {
+            maintenance::drop_slices(&db, keep).await
+        }),
+        chore("forget old firings", hour * 24, move |db| async move {
+            schedules::forget_firings(&db, keep).await
+        }),
+    ]
+}
+
+/// Starts them; they stop when `term` ends.
+pub(crate) fn start(db: &Db, config: &SchedulerConfig, term: &CancellationToken) -> JoinSet<()> {
+    let start = |chore: Chore| {
+        let trouble = Trouble::new(chore.what);
+        supervise(chore, trouble, db.clone(), term.clone())
+    };
+    all(config).into_iter().map(start).collect()
+}
+
+async fn supervise(chore: Chore, mut trouble: Trouble, db: Db, term: CancellationToken) {
+    loop {
+        // Dropping a statement in the middle breaks its connection off, which the pool replaces.
+        let Some(done) = term.run_until_cancelled(once(&chore, &db)).await else { return };
+        let pause = match done {
+            Ok(Ok(n)) => {
+                trouble.over();
+                tracing::trace!(task = chore.what, n, "done");
+                chore.every
+            }
+            Ok(Err(fault)) => trouble.again(&fault),
+            Err(Panicked) => trouble.panicked(),
+        };
+        if term.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+struct Panicked;
+
+async fn once(chore: &Chore, db: &Db) -> std::result::Result<Result<u64>, Panicked> {
+    AssertUnwindSafe((chore.work)(db.clone())).catch_unwind().await.map_err(|_| Panicked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use switchyard_queue::{Wake, WakeToken};
+    use switchyard_store::{DbConfig, StoreFault};
+    use tokio::sync::broadcast;
+
+    struct Silence;
+
+    impl Wake for Silence {
+        fn send(&self, _: &[WakeToken]) {}
+        fn subscribe(&self) -> broadcast::Receiver<WakeToken> {
+            broadcast::channel(1).1
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chore_that_fails_or_panics_is_tried_again_after_a_wait() {
+        let url = "postgres://nobody@127.0.0.1:1/none".to_owned().into();
+        let db = Db::connect(DbConfig::new(url), Arc::new(Silence)).expect("a URL");
+        let runs = Arc::new(AtomicU32::new(0));
+        let term = CancellationToken::new();
+        let (count, end) = (Arc::clone(&runs), term.clone());
+        let began = std::time::Instant::now();
+        let chore = chore("test", Duration::from_millis(40), move |_| {
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            let end = end.clone();
+            async move {
+                match n {
+                    0 => Err(StoreFault::NotFound),
+                    1 => panic!("on purpose"),
+                    2 => Ok(0),
+                    _ => {
+                        end.cancel();
+                        Ok(0)
+                    }
+                }
+            }
+        });
+        supervise(chore, Trouble::waiting("test", Duration::from_millis(10)), db, term).await;
+        assert_eq!(runs.load(Ordering::SeqCst), 4);
+        // Twice as long after the second failure, then the chore's own interval.
+        assert!(began.elapsed() >= Duration::from_millis(10 + 20 + 40));
+    }
+}
