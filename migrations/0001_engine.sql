@@ -267,3 +267,11 @@ grant insert on engine.counter_deltas to switchyard_app;
 grant select on engine.queues, engine.lanes, engine.job_history, engine.job_attempts,
   engine.workers, engine.counters, engine.counter_deltas, engine.schedules,
   engine.schedule_fires to switchyard_app;
+
+-- So that a process can tell whether the database is as new as it is (readiness, doctor).
+do $$
+begin
+  if to_regclass('_sqlx_migrations') is not null then
+    grant select on _sqlx_migrations to switchyard_app;
+  end if;
+end $$;

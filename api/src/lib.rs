@@ -1,1 +1,23 @@
-//! ...
+//! The HTTP front: webhooks, the agencies' and the administrators' routes, health, documentation,
+//! and the operators' dashboard. Handlers parse, call and map; SQL is in `store`.
+
+mod api;
+pub mod auth;
+mod config;
+mod envelope;
+mod error;
+mod extract;
+mod middleware;
+pub mod password;
+mod router;
+mod routes;
+mod serve;
+
+pub use api::{Api, ApiParts, Kinds, Probe, ProbeFuture};
+pub use config::{ApiConfig, IngestConfig, ThrottleConfig};
+pub use envelope::{Answer, Envelope, Page, Reply};
+pub use error::{ApiError, ErrorBody, ErrorEnvelope};
+pub use middleware::RequestContext;
+pub(crate) use router::app;
+pub use router::{openapi, router};
+pub use serve::serve;

@@ -1,5 +1,7 @@
 //! All SQL of Switchyard, a file a table, and the migrator. Nothing else talks to PostgreSQL.
 
+pub mod administrators;
+pub mod agencies;
 pub mod agents;
 mod db;
 pub mod distribution;

@@ -1,6 +1,6 @@
 //! The migrator. It runs with the owner's rights; nothing else does.
 
-use crate::{Result, StoreFault};
+use crate::{Db, Result, StoreFault};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::{Connection, PgConnection};
@@ -39,6 +39,16 @@ pub async fn migration_status(url: &SecretString) -> Result<MigrationStatus> {
     let status = status(&mut connection).await;
     connection.close().await?;
     status
+}
+
+impl Db {
+    /// What the database has, asked over a connection of the application's pool.
+    ///
+    /// # Errors
+    /// If the database is not available.
+    pub async fn migration_status(&self) -> Result<MigrationStatus> {
+        status(&mut *self.app().acquire().await?).await
+    }
 }
 
 async fn status(connection: &mut PgConnection) -> Result<MigrationStatus> {

@@ -1,0 +1,11 @@
+//! Extractors whose refusals are in the envelope.
+
+mod body;
+mod json;
+mod page;
+mod parts;
+
+pub(crate) use body::read_body;
+pub(crate) use json::{ApiJson, json_only, syntax_fault};
+pub(crate) use page::{Paging, paged};
+pub(crate) use parts::{ApiPath, ApiQuery};
