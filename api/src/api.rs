@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
+use switchyard_domain::secrets::MasterKey;
 use switchyard_queue::{Clock, KindInfo, NewJob, Registry};
 use switchyard_store::Db;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,8 @@ pub struct ApiParts {
     pub db: Db,
     /// The kinds of job.
     pub registry: Arc<dyn Kinds>,
+    /// Opens signing secrets; the tokens' keys are derived from it.
+    pub keys: MasterKey,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// Domain time: tokens, signature windows, throttles.
@@ -83,10 +86,10 @@ pub struct Inner {
 impl Api {
     /// Puts the front together.
     #[must_use]
-    pub fn new(parts: ApiParts, jwt_seed: &[u8; 32]) -> Self {
+    pub fn new(parts: ApiParts) -> Self {
         let config = &parts.config;
         Self(Arc::new(Inner {
-            tokens: TokenKeys::from_seed(jwt_seed),
+            tokens: TokenKeys::from_seed(&parts.keys.jwt_seed()),
             closing: CancellationToken::new(),
             accounts: Accounts::new(config),
             passwords: Passwords::new(config.password_concurrency),
