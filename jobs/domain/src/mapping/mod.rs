@@ -1,22 +1,55 @@
 //! The mapping language: what a sender's fields mean, as data.
+//!
+//! ```json
+//! { "fields": {
+//!     "email": "E-mail",
+//!     "first_name": { "from": "name", "then": [{ "split_name": "first" }] },
+//!     "budget": { "from": ["offer", "price.max"], "when": { "path": "type", "equals": "BUY" } },
+//!     "custom.listing": { "from": "listing.id" },
+//!     "source": { "const": "zapier" } } }
+//! ```
+//!
+//! A field's rule is a path, or an object: where the value stands (`from`, one place or several of
+//! which the first that holds a usable value wins, or `const`), when it counts (`when`), what is
+//! done to it (`then`), what stands in for it (`default`), whether it must be there (`required`)
+//! and what an unusable value leads to (`on_error`: `null`, the default, leaves the field empty and
+//! notes a warning; `reject` refuses the event). Whatever the steps give is at last read as what
+//! the field is: an e-mail address, a phone number, an amount; so most rules need no steps.
+//!
+//! Reading (`read`) is apart from running (`run`, `steps`) and from writing the lead (`fill`):
+//! a new operator is a variant of [`step::Step`] and its arm in `steps`.
 
+mod date;
+mod fill;
 mod path;
+mod read;
+mod rule;
+mod run;
+mod step;
+mod steps;
 mod target;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_faults;
+mod value;
 
 pub use path::Path;
 pub use target::{Target, TextField};
 
-use crate::portal::{Defaults, pointer};
-use crate::{FieldFault, Headers, StandardLead, normalise};
+use crate::portal::Defaults;
+use crate::{FieldFault, Headers, StandardLead};
+use rule::Rule;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A checked mapping: a JSON document that says for every field of a lead where it comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Mapping {
+    /// As it was written: what is stored and shown.
     source: Value,
-    rules: BTreeMap<Target, Path>,
+    rules: BTreeMap<Target, Rule>,
 }
 
 /// What a mapping is applied to.
@@ -36,49 +69,30 @@ impl Mapping {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn parse(source: &Value) -> Result<Self, Vec<FieldFault>> {
-        let Some(Value::Object(fields)) = source.get("fields") else {
-            return Err(vec![FieldFault::new("/fields", "required", "Say where the fields are.")]);
-        };
-        let mut faults = Vec::new();
-        let mut rules = BTreeMap::new();
-        for (name, rule) in fields {
-            let at = format!("/fields{}", pointer(name));
-            let target = name.parse::<Target>().map_err(|e| ("unknown_field", e));
-            let path = rule
-                .as_str()
-                .ok_or_else(|| "a rule is a path".to_owned())
-                .and_then(str::parse::<Path>)
-                .map_err(|e| ("invalid_path", e));
-            match target.and_then(|t| path.map(|p| (t, p))) {
-                Ok((target, path)) => _ = rules.insert(target, path),
-                Err((code, message)) => faults.push(FieldFault::new(at, code, message)),
-            }
-        }
-        if faults.is_empty() { Ok(Self { source: source.clone(), rules }) } else { Err(faults) }
+        Ok(Self { rules: read::rules(source)?, source: source.clone() })
     }
 
-    /// The lead that an event stands for.
+    /// What is wrong with a mapping: empty if it can be used.
+    #[must_use]
+    pub fn validate(source: &Value) -> Vec<FieldFault> {
+        read::rules(source).err().unwrap_or_default()
+    }
+
+    /// The lead that an event stands for. Never panics, whatever the body.
     ///
     /// # Errors
-    /// Everything that keeps the event from being a lead, per field.
+    /// Everything that keeps the event from being a lead, per field: what is required and missing,
+    /// what is unusable under `on_error: reject`, and that there is neither an e-mail address nor a
+    /// phone number.
     pub fn apply(&self, input: &MappingInput<'_>) -> Result<StandardLead, Vec<FieldFault>> {
-        let mut lead = StandardLead::default();
-        let mut faults = Vec::new();
-        let countries: Vec<&str> = input.defaults.country.as_deref().into_iter().collect();
-        for (target, path) in &self.rules {
-            let Some(text) = path.find(input.body).and_then(Value::as_str) else { continue };
-            let read = match target {
-                Target::Email => normalise::email(text).map(|v| lead.email = Some(v)),
-                Target::Phone => {
-                    normalise::phone(text, &countries).map(|v| lead.phone = Some(v.e164))
-                }
-                _ => Ok(()),
-            };
-            if let Err(e) = read {
-                faults.push(FieldFault::new(target.to_string(), e.code, e.message));
-            }
-        }
-        if faults.is_empty() { Ok(lead) } else { Err(faults) }
+        run::lead(&self.rules, input)
+    }
+}
+
+/// Mappings are equal if they are written the same.
+impl PartialEq for Mapping {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
     }
 }
 

@@ -1,0 +1,180 @@
+//! Writing a value into the lead: read as what the field is.
+
+use super::run::Cx;
+use super::step::{BooleanArgs, CountryArgs, Step};
+use super::steps;
+use super::target::{Target, TextField, UTM};
+use super::value::{Val, clean_json, text_of};
+use crate::normalise::{self, Unreadable};
+use crate::{Consent, StandardLead};
+use rust_decimal::Decimal;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Ids are indexed; an index row of PostgreSQL holds at most 2,704 bytes.
+const LONGEST_ID: usize = 255;
+const LONGEST_TEXT: usize = 500;
+const LONGEST_MESSAGE: usize = 10_000;
+const LONGEST_CUSTOM: usize = 2_000;
+
+/// Fills one field. `false`: the value came to nothing.
+pub(super) fn fill(
+    lead: &mut StandardLead,
+    target: &Target,
+    value: Val,
+    cx: &Cx<'_>,
+) -> Result<bool, Unreadable> {
+    match target {
+        Target::Country => {
+            let step = Step::Country(CountryArgs::default());
+            lead.country = Some(text_of(&steps::run(&step, value, cx)?)?);
+        }
+        Target::Text(field) => return fill_text(lead, *field, &value),
+        Target::Email => lead.email = Some(normalise::email(&text_of(&value)?)?),
+        Target::Phone => {
+            let phone = normalise::phone(&text_of(&value)?, &cx.countries())?;
+            if !phone.verified {
+                lead.warnings.push("phone: unverified_phone".to_owned());
+            }
+            lead.phone = Some(phone.e164);
+        }
+        Target::PostalCode => {
+            let country = cx.countries().first().copied();
+            lead.postal_code = Some(normalise::postal_code(&text_of(&value)?, country)?);
+        }
+        Target::Budget => fill_budget(lead, value, cx)?,
+        Target::Currency => {
+            let token = text_of(&value)?;
+            let code = normalise::currency_sign(&token, cx.input.defaults.currency.as_deref());
+            lead.currency = Some(code.flatten().map(str::to_owned).ok_or_else(|| {
+                Unreadable::new("invalid_currency", "The currency is not known; use ISO 4217.")
+            })?);
+        }
+        Target::SubmittedAt => {
+            let step = Step::Date(super::date::DateRule::default());
+            if let Val::Time(t) = steps::run(&step, value, cx)? {
+                lead.submitted_at = Some(t);
+            }
+        }
+        Target::IsTest => lead.is_test = yes_or_no(&value)?,
+        Target::ConsentPrivacy => consent(lead).privacy = Some(yes_or_no(&value)?),
+        Target::ConsentMarketing => consent(lead).marketing = Some(yes_or_no(&value)?),
+        Target::Utm => return fill_utm(lead, &value),
+        Target::UtmEntry(name) => {
+            let text = text_of(&value)?;
+            return Ok(put_utm(lead, name, &text));
+        }
+        Target::Campaign(name) => {
+            let kept = keep(&value)?;
+            lead.campaign.get_or_insert_with(Map::new).insert(name.clone(), kept);
+        }
+        Target::Custom(name) => {
+            let kept = keep(&value)?;
+            lead.custom.get_or_insert_with(Map::new).insert(name.clone(), kept);
+        }
+    }
+    Ok(true)
+}
+
+fn fill_text(lead: &mut StandardLead, field: TextField, value: &Val) -> Result<bool, Unreadable> {
+    let Some(text) = normalise::text(&text_of(value)?) else { return Ok(false) };
+    let (name, place, most) = match field {
+        TextField::ExternalId => {
+            if text.len() > LONGEST_ID {
+                return Err(Unreadable::new("too_long", "The id has more than 255 bytes."));
+            }
+            lead.external_id = Some(text);
+            return Ok(true);
+        }
+        TextField::FirstName => ("first_name", &mut lead.first_name, LONGEST_TEXT),
+        TextField::LastName => ("last_name", &mut lead.last_name, LONGEST_TEXT),
+        TextField::Company => ("company", &mut lead.company, LONGEST_TEXT),
+        TextField::City => ("city", &mut lead.city, LONGEST_TEXT),
+        TextField::Interest => ("interest", &mut lead.interest, LONGEST_TEXT),
+        TextField::Message => ("message", &mut lead.message, LONGEST_MESSAGE),
+        TextField::Source => ("source", &mut lead.source, LONGEST_TEXT),
+    };
+    let short = normalise::shorten(&text, most);
+    if short.len() != text.len() {
+        lead.warnings.push(format!("{name}: truncated"));
+    }
+    *place = Some(short);
+    Ok(true)
+}
+
+/// The amount, and the currency that stood with it unless a rule of its own says another.
+fn fill_budget(lead: &mut StandardLead, value: Val, cx: &Cx<'_>) -> Result<(), Unreadable> {
+    let number = match value {
+        Val::Num(..) => value,
+        other => steps::number(&text_of(&other)?, cx.locale(), cx)?,
+    };
+    if let Val::Num(amount, currency) = number {
+        // The column is numeric(18, 4).
+        if amount.abs() >= Decimal::from(100_000_000_000_000_i64) {
+            return Err(Unreadable::new("invalid_number", "The number has over 14 digits."));
+        }
+        lead.budget = Some(amount);
+        if let Some(code) = currency {
+            lead.currency = Some(code.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn yes_or_no(value: &Val) -> Result<bool, Unreadable> {
+    steps::boolean(value, &BooleanArgs::default())
+}
+
+fn consent(lead: &mut StandardLead) -> &mut Consent {
+    lead.consent.get_or_insert_with(Consent::default)
+}
+
+/// From a URL: the `utm_` parameters of its query. From an object: its members of these names,
+/// with or without `utm_`.
+fn fill_utm(lead: &mut StandardLead, value: &Val) -> Result<bool, Unreadable> {
+    let mut filled = false;
+    if let Val::Json(Value::Object(members)) = value {
+        for name in UTM {
+            let member = members.get(name).or_else(|| members.get(&format!("utm_{name}")));
+            if let Some(member) = member {
+                filled |= put_utm(lead, name, &text_of(&super::value::from_json(member)?)?);
+            }
+        }
+        return Ok(filled);
+    }
+    let url = text_of(value)?;
+    let pairs = url::form_urlencoded::parse(steps::query(&url).unwrap_or_default().as_bytes());
+    let mut first: BTreeMap<String, String> = BTreeMap::new();
+    for (key, text) in pairs {
+        if let Some(name) = key.strip_prefix("utm_") {
+            first.entry(name.to_owned()).or_insert_with(|| text.into_owned());
+        }
+    }
+    for name in UTM {
+        if let Some(text) = first.get(name) {
+            filled |= put_utm(lead, name, text);
+        }
+    }
+    Ok(filled)
+}
+
+fn put_utm(lead: &mut StandardLead, name: &str, text: &str) -> bool {
+    let Some(text) = normalise::text(text) else { return false };
+    let text = normalise::shorten(&text, LONGEST_TEXT);
+    lead.utm.get_or_insert_with(BTreeMap::new).insert(name.to_owned(), text);
+    true
+}
+
+/// Free entries: scalars as text with their exact digits, the rest as it is, cleaned.
+fn keep(value: &Val) -> Result<Value, Unreadable> {
+    match value {
+        Val::Json(json) => {
+            let clean = clean_json(json)?;
+            if clean.to_string().len() > LONGEST_MESSAGE {
+                return Err(Unreadable::new("too_long", "The value has more than 10,000 bytes."));
+            }
+            Ok(clean)
+        }
+        scalar => Ok(Value::String(normalise::shorten(&text_of(scalar)?, LONGEST_CUSTOM))),
+    }
+}
