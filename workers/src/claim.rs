@@ -1,0 +1,204 @@
+//! The claim loop: finds lanes with work, claims in batches round them, and hands the jobs over.
+
+use crate::Worker;
+use crate::backoff::{Backoff, cause, jittered, within};
+use crate::flight::Stop;
+use crate::handoff::Claimed;
+use crate::lanes::Lanes;
+use crate::pace::Pace;
+use crate::suspects::Suspects;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use switchyard_queue::{ClaimRequest, JobStore, LaneId, LaneTake, StoreError, WorkerId};
+
+/// How often the active lanes are looked up while there is work.
+const REFRESH: Duration = Duration::from_millis(250);
+/// A look-up for a lane that a wake-up named and nobody knows keeps this distance from the last
+/// one, in multiples of what that took, so that the wake-ups of foreign queues cost little.
+const DISTANCE: u32 = 10;
+
+struct Claims<S> {
+    worker: Arc<Worker<S>>,
+    lanes: Lanes,
+    pace: Pace,
+    suspects: Suspects,
+    /// When the active lanes are to be looked up next.
+    refresh_at: Instant,
+    last_refresh: Instant,
+    refresh_took: Duration,
+    /// A claim brought something since the last look-up.
+    fruitful: bool,
+}
+
+enum Plan {
+    /// Claim from these lanes; `true`: it is one job of a lane with suspects.
+    Claim(Vec<LaneTake>, bool),
+    /// There is nothing to do until something happens, or this instant.
+    Wait(Instant),
+}
+
+/// Claims until claiming is over. What it claimed last is handed over or given back.
+pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>) {
+    let now = Instant::now();
+    let mut claims = Claims {
+        lanes: Lanes::default(),
+        pace: Pace::new(now),
+        suspects: Suspects::default(),
+        refresh_at: now,
+        last_refresh: now,
+        refresh_took: Duration::ZERO,
+        fruitful: false,
+        worker: Arc::clone(&worker),
+    };
+    let mut backoff = Backoff::store();
+    let mut session = worker.session.subscribe();
+    while !worker.no_more.is_cancelled() {
+        let Some(id) = *session.borrow_and_update() else {
+            tokio::select! {
+                () = worker.no_more.cancelled() => return,
+                _ = session.changed() => continue,
+            }
+        };
+        match claims.step(id).await {
+            Ok(None) => backoff.reset(),
+            Ok(Some(until)) => {
+                backoff.reset();
+                tokio::select! {
+                    () = worker.no_more.cancelled() => return,
+                    () = worker.flight.moved.notified() => {}
+                    () = worker.signals.news.notified() => {}
+                    _ = session.changed() => {}
+                    () = tokio::time::sleep_until(until.into()) => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = cause(&error), "no jobs could be claimed; trying again");
+                tokio::select! {
+                    () = worker.no_more.cancelled() => return,
+                    () = tokio::time::sleep(backoff.next()) => {}
+                }
+            }
+        }
+    }
+}
+
+impl<S: JobStore> Claims<S> {
+    /// Does one thing. `Some`: there is nothing more to do until that instant.
+    async fn step(&mut self, id: WorkerId) -> Result<Option<Instant>, StoreError> {
+        self.listen();
+        if self.room() > 0 && Instant::now() >= self.refresh_at {
+            self.refresh().await?;
+        }
+        match self.plan() {
+            Plan::Claim(takes, alone) => self.claim(id, takes, alone).await.map(|()| None),
+            Plan::Wait(until) => Ok(Some(until)),
+        }
+    }
+
+    /// Takes in the wake-ups.
+    fn listen(&mut self) {
+        let heard = self.worker.signals.take();
+        if heard.everywhere {
+            self.lanes.wake_all();
+            self.refresh_at = Instant::now();
+        }
+        let unknown = heard.lanes.into_iter().filter(|lane| !self.lanes.woken(*lane)).count();
+        if unknown > 0 {
+            let soon = self.last_refresh + self.refresh_took * DISTANCE;
+            self.refresh_at = self.refresh_at.min(soon);
+        }
+    }
+
+    async fn refresh(&mut self) -> Result<(), StoreError> {
+        let worker = &self.worker;
+        let began = Instant::now();
+        let look = worker.store.active_lanes(&worker.queues);
+        let found = within(worker.config.lease, "find active lanes", look).await?;
+        self.lanes.refresh(&found);
+        self.last_refresh = Instant::now();
+        self.refresh_took = began.elapsed();
+        let sweep = worker.config.poll_interval;
+        let interval = if self.fruitful { REFRESH.min(sweep) } else { jittered(sweep) };
+        self.fruitful = false;
+        self.refresh_at = self.last_refresh + interval;
+        Ok(())
+    }
+
+    /// How many jobs may be claimed now: free slots, and a little ahead.
+    fn room(&mut self) -> usize {
+        let worker = &self.worker;
+        let ahead = self.pace.prefetch(Instant::now(), worker.flight.ended());
+        let ahead = ahead.min(worker.config.claim_batch);
+        // Claiming one by one is what costs most, so what lies ready is used up by half first.
+        if worker.handoff.waiting() > ahead / 2 {
+            return 0;
+        }
+        let wanted = worker.config.concurrency + ahead;
+        wanted.saturating_sub(worker.flight.open()).min(worker.config.claim_batch)
+    }
+
+    fn plan(&mut self) -> Plan {
+        // Whatever frees a slot, empties the table or brings news ends the wait before that.
+        let a_while = Instant::now() + self.worker.config.poll_interval;
+        let empty = self.worker.flight.len() == 0;
+        if self.suspects.hold(empty) {
+            return Plan::Wait(a_while);
+        }
+        if let Some(lane) = self.suspects.turn(Instant::now()) {
+            if empty {
+                return Plan::Claim(vec![LaneTake { lane, take: 1 }], true);
+            }
+            return Plan::Wait(a_while);
+        }
+        let room = self.room();
+        if room == 0 {
+            return Plan::Wait(a_while);
+        }
+        let takes = self.lanes.next(room, self.suspects.lanes());
+        if takes.is_empty() {
+            return Plan::Wait(self.refresh_at.min(a_while));
+        }
+        Plan::Claim(takes, false)
+    }
+
+    async fn claim(
+        &mut self,
+        id: WorkerId,
+        takes: Vec<LaneTake>,
+        alone: bool,
+    ) -> Result<(), StoreError> {
+        let worker = Arc::clone(&self.worker);
+        let lease = worker.config.lease;
+        let dead = worker.dead();
+        let request =
+            ClaimRequest { worker: id, kinds: &worker.kinds, lanes: &takes, lease, dead: &dead };
+        let began = Instant::now();
+        let jobs = within(lease, "claim", worker.store.claim(&request)).await?;
+        let lanes: Vec<LaneId> = jobs.iter().map(|j| j.lane).collect();
+        self.fruitful |= !jobs.is_empty();
+        // Nothing else is claimed while this loop waits, so alone then is alone now.
+        let fit = alone || (jobs.len() == 1 && worker.flight.len() == 0);
+        let suspects: Vec<LaneId> = jobs.iter().filter(|j| j.crashes > 0).map(|j| j.lane).collect();
+        let admitted = worker.flight.admit(jobs, began + lease);
+        let (mut run, mut misfits) = (Vec::with_capacity(admitted.len()), Vec::new());
+        for (flying, ticket) in admitted {
+            if flying.job.crashes > 0 && !fit {
+                flying.stop(Stop::Misfit);
+                misfits.push(Claimed::new((flying, ticket)));
+            } else {
+                run.push(Claimed::new((flying, ticket)));
+            }
+        }
+        if alone {
+            self.suspects.claimed_alone(!lanes.is_empty(), !suspects.is_empty());
+        } else {
+            self.lanes.claimed(&takes, &lanes);
+            self.suspects.met(&suspects, fit, Instant::now());
+        }
+        if let Err(too_late) = worker.handoff.push(run) {
+            misfits.extend(too_late);
+        }
+        worker.settle.clone().give_back(misfits).await;
+        Ok(())
+    }
+}

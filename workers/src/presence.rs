@@ -1,0 +1,129 @@
+//! Being seen: registering, noticing that the presence was lost, and looking for workers that died.
+
+use crate::Worker;
+use crate::backoff::{Backoff, cause, jittered, within};
+use std::sync::Arc;
+use std::time::Duration;
+use switchyard_queue::{JobStore, Presence, WorkerInfo};
+use tokio_util::sync::CancellationToken;
+
+/// How often the dead are looked for.
+const REAP: Duration = Duration::from_millis(250);
+/// How long registering or leaving may take before it is tried again or left.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Registers, and whenever the presence is lost, again under a new number. After `leave` it says
+/// goodbye and returns.
+pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>, leave: CancellationToken) {
+    let info = info(&worker);
+    let mut backoff = Backoff::store();
+    loop {
+        let registered = tokio::select! {
+            () = leave.cancelled() => return,
+            registered = within(PATIENCE, "register", worker.store.register(&info)) => registered,
+        };
+        let presence = match registered {
+            Ok(presence) => presence,
+            Err(error) => {
+                tracing::warn!(
+                    error = cause(&error),
+                    "the worker could not register; trying again"
+                );
+                tokio::select! {
+                    () = leave.cancelled() => return,
+                    () = tokio::time::sleep(backoff.next()) => continue,
+                }
+            }
+        };
+        backoff.reset();
+        tracing::info!(worker = presence.id.0, host = info.host, "worker registered");
+        let left = present(&worker, &presence, &leave).await;
+        if left {
+            return goodbye(&worker, presence).await;
+        }
+        // Others see the free lock and take the jobs, so nothing may go on as if they were ours.
+        worker.flight.end_session();
+        tracing::warn!(
+            worker = presence.id.0,
+            "the presence was lost: attempts are stopped, the worker registers anew"
+        );
+    }
+}
+
+/// Holds a presence. `true`: the worker leaves; `false`: the presence was lost.
+async fn present<S: JobStore>(
+    worker: &Worker<S>,
+    presence: &Presence,
+    leave: &CancellationToken,
+) -> bool {
+    worker.flight.begin_session(presence.id);
+    worker.session.send_replace(Some(presence.id));
+    let left = tokio::select! {
+        () = leave.cancelled() => true,
+        () = presence.lost.cancelled() => false,
+        () = worker.declared_dead.notified() => false,
+    };
+    worker.session.send_replace(None);
+    left
+}
+
+async fn goodbye<S: JobStore>(worker: &Worker<S>, presence: Presence) {
+    let left = worker.flight.len();
+    if left > 0 {
+        // Unseen it counts as dead, and its jobs are free at once instead of after the lease.
+        tracing::warn!(jobs = left, "the worker leaves jobs behind; others will take them");
+        return;
+    }
+    let leaving = within(PATIENCE, "deregister", worker.store.deregister(presence.id));
+    if let Err(error) = leaving.await {
+        tracing::warn!(error = cause(&error), "the worker left without goodbye");
+    }
+}
+
+/// Looks for the dead, and wakes the claim loop when there are new ones.
+pub(crate) async fn reap<S: JobStore>(worker: Arc<Worker<S>>) {
+    let mut backoff = Backoff::store();
+    let mut wait = jittered(REAP);
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = match within(PATIENCE, "look for dead workers", worker.store.reap()).await {
+            Ok(dead) => {
+                backoff.reset();
+                if worker.session.borrow().is_some_and(|me| dead.contains(&me)) {
+                    worker.declared_dead.notify_one();
+                }
+                if worker.bury(dead) {
+                    worker.signals.everywhere();
+                }
+                jittered(REAP)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = cause(&error),
+                    "the dead could not be looked for; trying again"
+                );
+                backoff.next().max(REAP)
+            }
+        };
+    }
+}
+
+fn info<S: JobStore>(worker: &Worker<S>) -> WorkerInfo {
+    WorkerInfo {
+        host: host(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kinds: worker.kinds.clone(),
+        queues: worker.queues.clone(),
+    }
+}
+
+/// The machine's name, for people: what the environment says, or the kernel.
+fn host() -> String {
+    std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
