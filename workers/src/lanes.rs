@@ -73,14 +73,15 @@ impl Lanes {
         takes
     }
 
-    /// A claim brought in jobs of these lanes, one entry a job. A lane that gave less than was
-    /// asked has no more for now.
+    /// A claim brought in jobs of these lanes, one entry a job. A lane that gave less than half of
+    /// what was asked has no more for now. (Not "less than was asked": a claim steps over the
+    /// jobs that another worker is taking at the same moment, so a full lane may come up short.)
     pub(crate) fn claimed(&mut self, takes: &[LaneTake], jobs: &[LaneId]) {
         let mut got: HashMap<LaneId, u32> = HashMap::with_capacity(takes.len());
         for lane in jobs {
             *got.entry(*lane).or_default() += 1;
         }
-        let dry = |t: &&LaneTake| got.get(&t.lane).copied().unwrap_or(0) < t.take;
+        let dry = |t: &&LaneTake| got.get(&t.lane).copied().unwrap_or(0) * 2 < t.take;
         for take in takes.iter().filter(dry) {
             self.active.remove(&take.lane);
         }

@@ -9,9 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use switchyard_queue::{
-    Held, JobStore, LaneId, RetryPolicy, SettleAs, Settlement, SystemEntropy, WakeToken,
-};
+use switchyard_queue::{Held, JobId, JobStore, RetryPolicy, SettleAs, Settlement, SystemEntropy};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +25,6 @@ const GIVE_UP_AFTER: u32 = 10;
 /// One result on its way, with the right to forget the job once it is written.
 pub(crate) struct SettleItem {
     settlement: Settlement,
-    lane: LaneId,
     flying: Arc<Flying>,
     ticket: Ticket,
 }
@@ -42,7 +39,7 @@ impl SettleItem {
         let job = &flying.job;
         let held = Held { id: job.id, fence: job.fence };
         let settlement = Settlement { held, result, ran };
-        Self { settlement, lane: job.lane, flying: Arc::clone(flying), ticket }
+        Self { settlement, flying: Arc::clone(flying), ticket }
     }
 }
 
@@ -205,11 +202,7 @@ fn is_spoilt<S: JobStore>(
     spoilt
 }
 
-fn written<S: JobStore>(
-    worker: &Worker<S>,
-    part: Vec<SettleItem>,
-    stood: &[switchyard_queue::JobId],
-) {
+fn written<S: JobStore>(worker: &Worker<S>, part: Vec<SettleItem>, stood: &[JobId]) {
     worker.meters.settled(part.len());
     if stood.len() < part.len() {
         worker.meters.fence_refused(part.len() - stood.len());
@@ -217,17 +210,5 @@ fn written<S: JobStore>(
             let Held { id, fence } = item.settlement.held;
             tracing::warn!(job = %id, fence = fence.0, "the result was refused: the claim is over");
         }
-    }
-    // Given back means due at once: somebody who is idle should hear of it.
-    let mut lanes: Vec<_> = part
-        .iter()
-        .filter(|i| matches!(i.settlement.result, SettleAs::GiveBack))
-        .map(|i| WakeToken::Lane(i.lane))
-        .collect();
-    lanes.sort_unstable();
-    lanes.dedup();
-    drop(part);
-    if !lanes.is_empty() {
-        worker.wake.send(&lanes);
     }
 }
