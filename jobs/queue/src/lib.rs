@@ -17,6 +17,9 @@ mod store;
 mod trace;
 mod wake;
 
+#[cfg(test)]
+mod tests;
+
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use context::Context;
 pub use ids::{Fence, JobId, LaneId, WorkerId};
