@@ -1,3 +1,7 @@
-//! The program `switchyard`.
+//! The program `switchyard`: one binary for every part.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    switchyard::cli::main()
+}

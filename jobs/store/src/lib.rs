@@ -8,6 +8,7 @@ pub mod distribution;
 mod engine;
 mod error;
 pub mod events;
+pub mod inspect;
 mod leader;
 pub mod leads;
 pub mod messages;

@@ -36,6 +36,14 @@ pub async fn migrate(owner_url: &SecretString) -> Result<MigrationStatus> {
 /// If the database is not available.
 pub async fn migration_status(url: &SecretString) -> Result<MigrationStatus> {
     let mut connection = PgConnection::connect(url.expose_secret()).await?;
+    // The everyday login has no rights but those of its roles.
+    sqlx::query(
+        "select set_config('role', 'switchyard_engine', false) where exists
+           (select from pg_catalog.pg_roles where rolname = 'switchyard_engine'
+              and pg_has_role(session_user, oid, 'member'))",
+    )
+    .execute(&mut connection)
+    .await?;
     let status = status(&mut connection).await;
     connection.close().await?;
     status
@@ -75,9 +83,13 @@ async fn grant_roles(connection: &mut PgConnection) -> Result<()> {
     .await?;
     if missing {
         sqlx::raw_sql("grant switchyard_app, switchyard_engine to current_user")
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
     }
+    // Readiness and the doctor ask what is in place, under the roles.
+    sqlx::raw_sql("grant select on _sqlx_migrations to switchyard_app, switchyard_engine")
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -28,13 +28,18 @@ const START_PATIENCE: Duration = Duration::from_secs(120);
 const ORDERLY: [(Signal, Duration); 2] =
     [(Signal::SIGINT, Duration::from_secs(30)), (Signal::SIGQUIT, Duration::from_secs(5))];
 
-/// A running private server. Dropped without [`Postgres::stop`], it is asked to stop but not waited
-/// for.
+/// At once: what was committed is safe, the next start recovers it.
+const HASTY: [(Signal, Duration); 1] = [(Signal::SIGQUIT, Duration::from_secs(5))];
+
+/// How to end.
+type Steps = &'static [(Signal, Duration)];
+
+/// A running private server.
 #[derive(Debug)]
 pub struct Postgres {
     owner_url: SecretString,
     login_url: SecretString,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<Steps>>,
     supervisor: JoinHandle<()>,
 }
 
@@ -112,9 +117,18 @@ impl Postgres {
     }
 
     /// Stops the server in good order: what was committed is on disk, no recovery at the next start.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.end(&ORDERLY).await;
+    }
+
+    /// Stops the server at once, cutting off whoever is connected.
+    pub async fn stop_now(self) {
+        self.end(&HASTY).await;
+    }
+
+    async fn end(mut self, steps: Steps) {
         if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
+            let _ = stop.send(steps);
         }
         let _ = (&mut self.supervisor).await;
     }
@@ -248,10 +262,14 @@ impl Launch {
 }
 
 /// Starts the server again whenever it ends without our asking.
-async fn supervise(mut launch: Launch, mut process: Process, mut stopped: oneshot::Receiver<()>) {
-    loop {
+async fn supervise(
+    mut launch: Launch,
+    mut process: Process,
+    mut stopped: oneshot::Receiver<Steps>,
+) {
+    let steps = loop {
         tokio::select! {
-            _ = &mut stopped => break,
+            steps = &mut stopped => break steps.unwrap_or(&ORDERLY),
             status = process.wait() => {
                 tracing::error!(?status, "the private PostgreSQL ended; starting it again");
             }
@@ -267,8 +285,8 @@ async fn supervise(mut launch: Launch, mut process: Process, mut stopped: onesho
                 Err(e) => tracing::error!(error = e.chain(), "PostgreSQL did not start"),
             }
         };
-    }
-    process.stop(&ORDERLY).await;
+    };
+    process.stop(steps).await;
 }
 
 /// The last lines of the log, for a person who must not go looking for it.

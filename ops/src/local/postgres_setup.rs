@@ -77,15 +77,22 @@ pub(super) fn programs(major: Option<u32>) -> Result<PathBuf, Fault> {
             found.push((version, bin));
         }
     }
-    found.sort();
     let fits = |v: u32| major.map_or(v >= OLDEST, |m| v == m);
-    found.into_iter().rev().find(|(v, _)| fits(*v)).map(|(_, bin)| bin).ok_or_else(|| {
-        let which = major.map_or(format!("{OLDEST} or later"), |m| format!("version {m}"));
-        Fault::new("no_postgres", format!("PostgreSQL {which} is not installed")).remedy(format!(
-            "install the package `postgresql{}`, or set DATABASE_URL to a server of yours",
-            major.map(|m| format!("-{m}")).unwrap_or_default()
-        ))
-    })
+    found.retain(|(v, _)| fits(*v));
+    // Of equal versions the first found: what is on the PATH may only be links.
+    found
+        .into_iter()
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .map(|(_, bin)| bin)
+        .ok_or_else(|| {
+            let which = major.map_or(format!("{OLDEST} or later"), |m| format!("version {m}"));
+            Fault::new("no_postgres", format!("PostgreSQL {which} is not installed")).remedy(
+                format!(
+                    "install the package `postgresql{}`, or set DATABASE_URL to a server of yours",
+                    major.map(|m| format!("-{m}")).unwrap_or_default()
+                ),
+            )
+        })
 }
 
 /// `postgres (PostgreSQL) 15.8 (Debian ...)`.
@@ -180,6 +187,7 @@ async fn run_initdb(
     if !tuning.durable {
         initdb.arg("--no-sync");
     }
+    initdb.kill_on_drop(true);
     let output = initdb.output().await;
     let _ = fs::remove_file(&password);
     match output {

@@ -83,6 +83,23 @@ impl Process {
     }
 }
 
+/// A child that nobody stopped (the start was interrupted, a test panicked) is asked to end, and
+/// waited for briefly: SIGINT is PostgreSQL's fast shutdown, and Redis ends on it too.
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !matches!(self, Self::Child(_)) || self.has_ended() {
+            return;
+        }
+        self.signal(Signal::SIGINT);
+        for _ in 0..200 {
+            if self.has_ended() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 /// Field 22 of `/proc/PID/stat`; the second field is in parentheses and may hold blanks.
 fn born(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -1,0 +1,174 @@
+//! What the command line may say.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use switchyard_queue::{JobId, JobState};
+
+/// The job platform for lead marketplaces.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Global {
+    /// Configuration file (default: switchyard.toml, if it is there)
+    #[arg(long, global = true, value_name = "FILE", env = "SWITCHYARD_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// Folder of the private server, the master key and demo.json (default: data)
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run everything in one process; without DATABASE_URL beside a private PostgreSQL
+    Up(Up),
+    /// Run the API and the dashboard
+    Api(Listen),
+    /// Run a worker
+    Work(Work),
+    /// Run a scheduler; of any number of them one leads
+    Schedule,
+    /// Bring the database up to date
+    Migrate,
+    /// Put the demo's portals, agencies, territories and agents into the database
+    Seed,
+    /// Administrators
+    Admin {
+        #[command(subcommand)]
+        command: Admin,
+    },
+    /// Put one job into its queue
+    Enqueue(Enqueue),
+    /// Look at jobs and steer them
+    Jobs {
+        #[command(subcommand)]
+        command: Jobs,
+    },
+    /// Look for faults: configuration, database, Redis, clock, disk, workers
+    Doctor(Doctor),
+    /// Print the effective configuration and where each value came from; secrets are not shown
+    Config,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// Put demo data into the database and write demo.json (default without DATABASE_URL)
+    #[arg(long, overrides_with = "no_demo")]
+    pub(super) demo: bool,
+    /// No demo data
+    #[arg(long)]
+    pub(super) no_demo: bool,
+    /// Start a private Redis too
+    #[arg(long)]
+    pub(super) redis: bool,
+    #[command(flatten)]
+    pub(super) listen: Listen,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Listen {
+    /// Address and port, 127.0.0.1:8080 for one; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Work {
+    /// Queues to serve, separated by commas (default: all)
+    #[arg(long, value_name = "QUEUES")]
+    pub(super) queues: Option<String>,
+    /// Jobs to run at the same time
+    #[arg(long, value_name = "N")]
+    pub(super) concurrency: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Admin {
+    /// Add an administrator; prints a generated password unless one is given
+    Create(AdminCreate),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AdminCreate {
+    /// Address to sign in with
+    pub(super) email: String,
+    /// Name, for people (default: the address)
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Read the password from the standard input
+    #[arg(long)]
+    pub(super) password_stdin: bool,
+    /// If there is such an administrator, set a new password
+    #[arg(long)]
+    pub(super) reset: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Enqueue {
+    /// Kind of job, `lead.distribute` for one
+    pub(super) kind: String,
+    /// Its arguments, as JSON
+    #[arg(default_value = "{}")]
+    pub(super) args: String,
+    /// Due after this time: 90s, 5m, 2h
+    #[arg(long = "in", value_name = "DURATION")]
+    pub(super) delay: Option<String>,
+    /// Lower runs first
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) priority: Option<i16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Jobs {
+    /// Open and finished jobs, the newest first
+    List(JobsList),
+    /// One job: arguments, attempts, errors
+    Show(JobArg),
+    /// Run a dead, cancelled or waiting job again now
+    Retry(JobArg),
+    /// Cancel a job; one that runs is asked to stop
+    Cancel(JobArg),
+    /// Give up a dead or quarantined job for good
+    Discard(JobArg),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JobsList {
+    /// Only jobs in this state
+    #[arg(long)]
+    pub(super) state: Option<JobState>,
+    /// Only jobs of this kind
+    #[arg(long)]
+    pub(super) kind: Option<String>,
+    /// Only jobs in this queue
+    #[arg(long)]
+    pub(super) queue: Option<String>,
+    /// Only jobs before this one: the last of the page before
+    #[arg(long, value_name = "JOB")]
+    pub(super) before: Option<JobId>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) limit: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JobArg {
+    /// Id of the job
+    pub(super) job: JobId,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Only ask the process of this configuration for a sign of life (for health checks)
+    #[arg(long)]
+    pub(super) live: bool,
+}

@@ -1,0 +1,53 @@
+//! `enqueue`: one job by kind and JSON, checked against the kind's own type.
+
+use super::args::{Enqueue, Global};
+use super::load;
+use super::output::{Failure, Output};
+use crate::Fault;
+use crate::compose::Base;
+use crate::config::{Needs, duration};
+use serde_json::{Value, json};
+use switchyard_queue::{NewJob, TraceContext};
+use switchyard_store::Scope;
+
+pub(super) async fn enqueue(
+    global: &Global,
+    args: &Enqueue,
+    output: Output,
+) -> Result<(), Failure> {
+    // What is wrong with the line is told before anything is connected.
+    let job = job(args)?;
+    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let base = Base::open(config)?;
+    let fault = |e| Fault::new("database", "the job could not be written").caused_by(e);
+    let mut tx = base.db.begin(Scope::Platform).await.map_err(fault)?;
+    let done = tx.enqueue(job).await.map_err(fault)?;
+    tx.commit().await.map_err(fault)?;
+    base.close().await;
+    let answer = json!({ "id": done.id, "inserted": done.inserted });
+    output.answer(&answer, || {
+        let note = if done.inserted { "" } else { " (stands already, under the same unique key)" };
+        format!("{}{note}", done.id)
+    });
+    Ok(())
+}
+
+fn job(args: &Enqueue) -> Result<NewJob, Failure> {
+    let usage = |code, what: String| Failure::Usage(Fault::new(code, what));
+    let value: Value = serde_json::from_str(&args.args)
+        .map_err(|e| usage("arguments", format!("the arguments are no JSON: {e}")))?;
+    let mut job = switchyard_catalog::registry()
+        .parse(&args.kind, value)
+        .map_err(|e| usage("arguments", e))?;
+    if let Some(text) = &args.delay {
+        let wait = duration(text).ok_or_else(|| {
+            usage("delay", format!("`{text}` is no duration: write 90s, 5m or 2h"))
+        })?;
+        job.delay = Some(wait);
+        job.run_at = None;
+    }
+    if let Some(priority) = args.priority {
+        job.priority = priority;
+    }
+    Ok(job.caused_by(Some(TraceContext::new_root()), Some("cli")))
+}

@@ -1,0 +1,130 @@
+//! `jobs`: list, show, retry, cancel, discard.
+
+use super::args::{Global, JobArg, Jobs, JobsList};
+use super::load;
+use super::output::{Failure, Output, table};
+use crate::Fault;
+use crate::compose::Base;
+use crate::config::Needs;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::json;
+use switchyard_store::jobs::{self, AttemptRow, JobDetail, JobFilter, JobRow, Refusal};
+
+pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Result<(), Failure> {
+    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let base = Base::open(config)?;
+    let ended = match command {
+        Jobs::List(args) => list(&base, args, output).await,
+        Jobs::Show(job) => show(&base, job, output).await,
+        Jobs::Retry(job) => acted(jobs::retry(&base.db, job.job).await, "is due now", output),
+        Jobs::Cancel(job) => {
+            acted(jobs::cancel(&base.db, job.job).await, "is cancelled, or asked to stop", output)
+        }
+        Jobs::Discard(job) => acted(jobs::discard(&base.db, job.job).await, "is given up", output),
+    };
+    base.close().await;
+    ended
+}
+
+async fn list(base: &Base, args: &JobsList, output: Output) -> Result<(), Failure> {
+    let filter = JobFilter {
+        state: args.state,
+        kind: args.kind.clone(),
+        queue: args.queue.clone(),
+        before: args.before,
+        limit: u32::from(args.limit),
+        ..JobFilter::default()
+    };
+    let rows = jobs::list(&base.db, &filter).await.map_err(away)?;
+    output.answer(&json!({ "jobs": rows }), || {
+        let cells: Vec<_> = rows.iter().map(row).collect();
+        table(&["JOB", "KIND", "STATE", "ATTEMPT", "DUE", "QUEUE", "ERROR"], &cells)
+    });
+    Ok(())
+}
+
+async fn show(base: &Base, job: &JobArg, output: Output) -> Result<(), Failure> {
+    let detail = jobs::show(&base.db, job.job).await.map_err(|e| match e {
+        switchyard_store::StoreFault::NotFound => refused(Refusal::NotFound),
+        other => away(other).into(),
+    })?;
+    output.answer(&detail, || told(&detail));
+    Ok(())
+}
+
+fn acted(result: Result<JobRow, Refusal>, done: &str, output: Output) -> Result<(), Failure> {
+    let row = result.map_err(refused)?;
+    output.answer(&json!({ "job": row }), || format!("{} {done}", row.id));
+    Ok(())
+}
+
+fn row(job: &JobRow) -> Vec<String> {
+    let error = job.error.as_deref().and_then(|e| e.lines().next()).unwrap_or_default();
+    vec![
+        job.id.to_string(),
+        job.kind.clone(),
+        job.state.to_string(),
+        format!("{}/{}", job.attempt, job.max_attempts),
+        instant(job.run_at),
+        job.queue.clone(),
+        error.chars().take(60).collect(),
+    ]
+}
+
+fn told(detail: &JobDetail) -> String {
+    let job = &detail.row;
+    let optional = |t: Option<DateTime<Utc>>| t.map_or_else(|| "-".to_owned(), instant);
+    let text = |t: &Option<String>| t.clone().unwrap_or_else(|| "-".to_owned());
+    let facts = [
+        ("job", job.id.to_string()),
+        ("kind", job.kind.clone()),
+        ("state", job.state.to_string()),
+        ("queue", format!("{} {}", job.queue, job.partition)),
+        ("attempts", format!("{} of {}, {} crashes", job.attempt, job.max_attempts, job.crashes)),
+        ("created", instant(job.created_at)),
+        ("due", instant(job.run_at)),
+        ("started", optional(job.started_at)),
+        ("finished", optional(job.finished_at)),
+        ("request", text(&job.request_id)),
+        ("trace", text(&job.trace)),
+        ("error", text(&job.error)),
+        ("arguments", detail.args.to_string()),
+    ];
+    let lines: Vec<String> =
+        facts.iter().map(|(name, value)| format!("{name:<10} {}", value.trim_end())).collect();
+    let attempts: Vec<_> = detail.attempts.iter().map(attempt).collect();
+    let head = ["ATTEMPT", "WORKER", "STARTED", "ENDED", "OUTCOME", "ERROR"];
+    format!("{}\n\n{}", lines.join("\n"), table(&head, &attempts))
+}
+
+fn attempt(a: &AttemptRow) -> Vec<String> {
+    vec![
+        a.attempt.to_string(),
+        a.worker.map(|w| w.to_string()).unwrap_or_default(),
+        a.started_at.map(instant).unwrap_or_default(),
+        instant(a.ended_at),
+        a.outcome.clone(),
+        a.error.clone().unwrap_or_default().replace('\n', ": "),
+    ]
+}
+
+fn instant(t: DateTime<Utc>) -> String {
+    t.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn away(e: switchyard_store::StoreFault) -> Fault {
+    Fault::new("database", "the database did not answer as it should")
+        .remedy("`switchyard doctor` finds out what is wrong")
+        .caused_by(e)
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    let what = refusal.to_string();
+    let fault = match refusal {
+        Refusal::NotFound => Fault::new("not_found", what),
+        Refusal::WrongState(_) => Fault::new("wrong_state", what),
+        Refusal::KeyHeld(_) => Fault::new("key_held", what),
+        Refusal::Store(e) => away(e),
+    };
+    fault.into()
+}

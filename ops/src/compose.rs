@@ -1,0 +1,218 @@
+//! Puts the parts together: what every process has (database, wake-ups, providers, the tables of
+//! jobs and schedules), and the three parts that run over it.
+
+use crate::Fault;
+use crate::config::Config;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use secrecy::ExposeSecret;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use switchyard_api::{Api, ApiParts, Probe};
+use switchyard_catalog::Platform;
+use switchyard_domain::secrets::MasterKey;
+use switchyard_providers::Providers;
+use switchyard_queue::{RedisWake, SystemClock, SystemEntropy, Wake};
+use switchyard_scheduler::Planned;
+use switchyard_store::{Db, PgJobStore, PgWake};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How long wake-ups that were just queued may take to go out at the end of a process.
+const LAST_WAKE: Duration = Duration::from_millis(100);
+
+/// What every process is made of.
+#[derive(Clone)]
+pub struct Base {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The database.
+    pub db: Db,
+    /// Wake-ups.
+    pub wake: Arc<dyn Wake>,
+    /// What jobs get.
+    pub platform: Platform,
+    /// Ends the wake-ups. Fired last, so that what the parts write while they drain still wakes
+    /// other processes.
+    end: CancellationToken,
+}
+
+impl Base {
+    /// Opens what is configured. Nothing is connected yet, so this succeeds while the servers are
+    /// away.
+    ///
+    /// # Errors
+    /// If an address or a provider's settings are of no use.
+    pub fn open(config: Config) -> Result<Self, Fault> {
+        let database = config.database.clone().ok_or_else(|| {
+            Fault::new("configuration", "there is no address of a database")
+                .remedy("set DATABASE_URL")
+        })?;
+        let end = CancellationToken::new();
+        let wake: Arc<dyn Wake> = match &config.redis_url {
+            Some(url) => {
+                let prefix = format!("{}:", config.redis_prefix);
+                RedisWake::start(url.expose_secret(), &prefix, end.clone()).map_err(|e| {
+                    Fault::new("redis", "the address of Redis is of no use").caused_by(e)
+                })?
+            }
+            None => PgWake::start(&database, end.clone()).map_err(unusable)?,
+        };
+        let db = Db::connect(database, Arc::clone(&wake)).map_err(unusable)?;
+        let providers = Providers::from_config(&config.providers).map_err(|faults| {
+            let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Fault::new("providers", told.join("; "))
+        })?;
+        let platform = Platform { db: db.clone(), providers, lead_url: config.lead_url().into() };
+        Ok(Self { config: Arc::new(config), db, wake, platform, end })
+    }
+
+    /// The worker, until `stop`.
+    pub async fn work(&self, stop: CancellationToken) {
+        let dispatcher = switchyard_catalog::registry().bind(
+            self.platform.clone(),
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+        );
+        let store = PgJobStore::new(&self.db);
+        let config = self.config.worker.clone();
+        switchyard_workers::run(store, dispatcher, Arc::clone(&self.wake), config, stop).await;
+    }
+
+    /// The scheduler, until `stop`.
+    ///
+    /// # Errors
+    /// If the cron table of this program is wrong.
+    pub async fn schedule(&self, stop: CancellationToken) -> Result<(), Fault> {
+        let planned = planned()?;
+        let config = self.config.scheduler.clone();
+        switchyard_scheduler::run(self.db.clone(), planned, config, stop).await;
+        Ok(())
+    }
+
+    /// The HTTP front on this listener, until `stop`.
+    ///
+    /// # Errors
+    /// If there is no master key, or the listener breaks.
+    pub async fn api(&self, listener: TcpListener, stop: CancellationToken) -> Result<(), Fault> {
+        let key = self.config.master_key()?;
+        let parts = ApiParts {
+            db: self.db.clone(),
+            registry: Arc::new(switchyard_catalog::registry()),
+            keys: key,
+            metrics: metrics()?,
+            clock: Arc::new(SystemClock),
+            config: self.config.http.clone(),
+            probes: self.probes(),
+        };
+        switchyard_api::serve(listener, Api::new(parts), stop)
+            .await
+            .map_err(|e| Fault::new("listen", "the API's listener broke").caused_by(e))
+    }
+
+    /// What readiness looks at beside the database.
+    fn probes(&self) -> Vec<Probe> {
+        let Some(url) = self.config.redis_url.clone() else { return Vec::new() };
+        let check = move || -> switchyard_api::ProbeFuture {
+            let url = url.clone();
+            Box::pin(async move {
+                crate::redis_ping::ping(&url).await.map(|_| ()).map_err(|e| e.chain())
+            })
+        };
+        vec![Probe { name: "redis", check: Arc::new(check) }]
+    }
+
+    /// Closes the connections, once the parts have ended.
+    pub async fn close(&self) {
+        self.db.close().await;
+        // What was committed a moment ago wakes others at once; without this the sweep would find
+        // it, a second later.
+        tokio::time::sleep(LAST_WAKE).await;
+        self.end.cancel();
+    }
+}
+
+/// The cron table with its jobs.
+///
+/// # Errors
+/// If a line names no kind of job, or cannot be read: a mistake in the program.
+pub fn planned() -> Result<Vec<Planned>, Fault> {
+    let registry = switchyard_catalog::registry();
+    let specs = switchyard_catalog::schedules();
+    let faults = switchyard_scheduler::check(&specs);
+    if !faults.is_empty() {
+        return Err(Fault::new("schedules", faults.join("; ")));
+    }
+    let planned = specs.into_iter().map(|spec| {
+        let job = registry
+            .parse(spec.kind, spec.args.clone())
+            .map_err(|e| Fault::new("schedules", format!("schedule `{}`: {e}", spec.name)))?;
+        Ok(Planned { spec, job })
+    });
+    planned.collect()
+}
+
+/// The recorder of this process's metrics, installed at the first call.
+///
+/// # Errors
+/// If another recorder is installed.
+pub fn metrics() -> Result<PrometheusHandle, Fault> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    let handle = HANDLE.get_or_init(|| {
+        let handle = PrometheusBuilder::new().install_recorder().map_err(|e| e.to_string())?;
+        let upkeep = handle.clone();
+        // Histograms collect samples until somebody folds them.
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                upkeep.run_upkeep();
+            }
+        });
+        Ok(handle)
+    });
+    handle.clone().map_err(|e| Fault::new("metrics", e))
+}
+
+/// Binds the API's address.
+///
+/// # Errors
+/// If it is taken.
+pub async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|e| {
+        Fault::new("listen", format!("nobody can listen on {address}"))
+            .remedy("choose another with --listen, or stop who listens there")
+            .caused_by(e)
+    })
+}
+
+fn unusable(e: switchyard_store::StoreFault) -> Fault {
+    Fault::new("database", "the address of the database is of no use").caused_by(e)
+}
+
+impl Config {
+    /// The master key.
+    ///
+    /// # Errors
+    /// If none is set.
+    pub fn master_key(&self) -> Result<MasterKey, Fault> {
+        let text = self.secret_key.as_ref().map(|k| k.expose_secret()).unwrap_or_default();
+        MasterKey::parse(text).map_err(|e| {
+            Fault::new("configuration", "there is no master key")
+                .remedy("set SWITCHYARD_SECRET_KEY to the output of `openssl rand -base64 32`")
+                .caused_by(e)
+        })
+    }
+
+    /// Where people reach the API, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        let own = || format!("http://{}", self.listen);
+        let url = self.public_url.as_ref().map_or_else(own, ToString::to_string);
+        url.trim_end_matches('/').to_owned()
+    }
+
+    /// Where an agent looks at a lead; `{id}` stands for the lead.
+    #[must_use]
+    pub fn lead_url(&self) -> String {
+        format!("{}/ops/leads/{{id}}", self.base_url())
+    }
+}
