@@ -3,6 +3,7 @@
 use crate::auth::{Accounts, Throttle, TokenKeys};
 use crate::config::ApiConfig;
 use crate::password::Passwords;
+use crate::portals::Portals;
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
@@ -81,6 +82,7 @@ pub struct Inner {
     pub(crate) accounts: Accounts,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) portals: Portals,
 }
 
 impl Api {
@@ -94,6 +96,7 @@ impl Api {
             accounts: Accounts::new(config),
             passwords: Passwords::new(config.password_concurrency),
             throttle: Throttle::new(config.throttle.clone()),
+            portals: Portals::new(config),
             parts,
         }))
     }

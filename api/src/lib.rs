@@ -7,13 +7,16 @@ mod config;
 mod envelope;
 mod error;
 mod extract;
+mod ingest;
 mod middleware;
+mod openapi;
 pub mod password;
+mod portals;
 mod router;
 mod routes;
 mod serve;
 
-pub use api::{Api, ApiParts, Kinds, Probe, ProbeFuture};
+pub use api::{Api, ApiParts, Inner, Kinds, Probe, ProbeFuture};
 pub use config::{ApiConfig, IngestConfig, ThrottleConfig};
 pub use envelope::{Answer, Envelope, Page, Reply};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};

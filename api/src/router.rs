@@ -1,45 +1,63 @@
 //! Puts the routes, the documentation and the layers together.
 
 use crate::auth::require_token;
+use crate::ingest::Ingest;
 use crate::middleware::{harden, observe};
+use crate::openapi::{self, Common};
 use crate::{Api, ApiError, routes};
-use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
+use utoipa::Modify;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 /// The whole front. For tests and embedding; a server goes through [`crate::serve`], which also
-/// drains the ingest writers at the end.
+/// drains the ingest writers at the end. Needs a tokio runtime, for the writers.
 pub fn router(api: Api) -> Router {
-    app(api)
+    app(api).0
 }
 
 /// The OpenAPI document of every route.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    declared().into_openapi()
+    split().1
 }
 
-fn declared() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .merge(routes::health::routes())
-        .merge(routes::metrics::routes())
+fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(openapi::base())
+        .merge(routes::webhooks::routes())
         .merge(routes::admin_auth::routes())
         .merge(routes::agencies::routes())
+        .merge(routes::own_leads::routes())
+        .merge(routes::territories::routes())
+        .merge(routes::events::routes())
+        .merge(routes::line::routes())
+        .merge(routes::portals::routes())
+        .merge(routes::queues::routes())
+        .merge(routes::jobs::routes())
+        .merge(routes::health::routes())
+        .merge(routes::metrics::routes())
+        .split_for_parts();
+    Common.modify(&mut document);
+    (router, document)
 }
 
-pub(crate) fn app(api: Api) -> Router {
-    let (router, document) = declared().split_for_parts();
+/// The front and the writers behind its webhooks.
+pub(crate) fn app(api: Api) -> (Router, Ingest) {
+    let ingest = Ingest::start(&api.db, &api.config.ingest);
+    let (router, document) = split();
     let docs = SwaggerUi::new("/api/docs").url("/api/openapi.json", document);
-    router
+    let router = router
         .merge(Router::from(docs))
+        .layer(Extension(ingest.clone()))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), require_token))
         .fallback(unknown_route)
         .layer(from_fn(harden))
         .layer(from_fn_with_state(api.clone(), observe))
-        .with_state(api)
+        .with_state(api);
+    (router, ingest)
 }
 
 async fn unknown_route() -> ApiError {

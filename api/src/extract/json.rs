@@ -2,7 +2,7 @@
 
 use super::read_body;
 use crate::{Api, ApiError};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -25,6 +25,21 @@ impl<T: DeserializeOwned> FromRequest<Api> for ApiJson<T> {
             Category::Data => ApiError::unprocessable("invalid_body", e.to_string()),
             _ => syntax_fault(&e),
         })
+    }
+}
+
+/// `None` for a request without a body.
+impl<T: DeserializeOwned> OptionalFromRequest<Api> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Option<Self>, ApiError> {
+        let headers = request.headers();
+        let length = headers.get(header::CONTENT_LENGTH);
+        let empty = length.map_or(!headers.contains_key(header::TRANSFER_ENCODING), |n| n == "0");
+        if empty {
+            return Ok(None);
+        }
+        <Self as FromRequest<Api>>::from_request(request, api).await.map(Some)
     }
 }
 

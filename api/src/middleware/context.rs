@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use switchyard_catalog::line::Cause;
 use switchyard_queue::{NewJob, TraceContext};
 use tracing::Instrument;
 use uuid::Uuid;
@@ -47,6 +48,12 @@ impl RequestContext {
             client: client(headers, peer, forwarded_hops),
             local: peer.is_loopback() && !forwarded,
         }
+    }
+
+    /// The same for what the catalog enqueues.
+    #[must_use]
+    pub fn as_cause(&self) -> Cause {
+        Cause { trace: Some(self.trace), request_id: Some(self.request_id.to_string()) }
     }
 
     /// Stamps a job with this request.

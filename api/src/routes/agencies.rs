@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use switchyard_domain::AgencyId;
+use switchyard_domain::normalise::{self, Unreadable};
 use switchyard_store::Scope;
 use switchyard_store::agencies::{self, Agency, NewAgency, Standing};
 use utoipa::ToSchema;
@@ -44,19 +45,16 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    fn checked(self, password_hash: String) -> Result<NewAgency, ApiError> {
-        let refuse = |code, message: &'static str| Err(ApiError::unprocessable(code, message));
-        let (name, email) = (self.name.trim().to_owned(), self.email.trim().to_lowercase());
-        if name.is_empty() || name.chars().count() > 200 {
-            return refuse("invalid_name", "`name` has 1 to 200 characters");
-        }
-        if !plausible_email(&email) {
-            return refuse("invalid_email", "`email` is not an e-mail address");
-        }
-        if self.phone.as_deref().is_some_and(|p| !is_e164(p)) {
-            return refuse("invalid_phone", "`phone` is written like +48221234567");
-        }
-        let phone = self.phone;
+    /// The agency, its password still missing.
+    fn checked(self) -> Result<NewAgency, ApiError> {
+        let Some(name) = normalise::line(&self.name).filter(|n| n.chars().count() <= 200) else {
+            return Err(ApiError::unprocessable("invalid_name", "`name` has 1 to 200 characters"));
+        };
+        let refuse = |e: Unreadable| ApiError::unprocessable(e.code, e.message);
+        let email = normalise::email(&self.email).map_err(refuse)?;
+        let phone = self.phone.map(|p| normalise::phone(&p, &[])).transpose().map_err(refuse)?;
+        let phone = phone.map(|p| p.e164);
+        let password_hash = String::new();
         Ok(NewAgency {
             name,
             email,
@@ -66,21 +64,6 @@ impl Registration {
             catch_all: false,
         })
     }
-}
-
-/// Something, an at sign, something with a dot; whether it works only a message can tell.
-fn plausible_email(email: &str) -> bool {
-    let visible = email.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    let (local, domain) = email.rsplit_once('@').unwrap_or_default();
-    let dotted = domain.split('.').count() > 1 && domain.split('.').all(|label| !label.is_empty());
-    visible && email.len() <= 254 && !local.is_empty() && dotted
-}
-
-/// A plus and 7 to 15 digits (ITU-T E.164).
-fn is_e164(phone: &str) -> bool {
-    phone.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
-    })
 }
 
 /// Register an agency
@@ -100,8 +83,9 @@ async fn register(
 ) -> Answer<SignedIn> {
     let account = format!("register {}", new.email.trim().to_lowercase());
     api.throttle.begin(&account, context.client, api.clock.now())?;
-    let hash = api.passwords.hash(&new.password).await?;
-    let new = new.checked(hash)?;
+    let password = new.password.clone();
+    let mut new = new.checked()?;
+    new.password_hash = api.passwords.hash(&password).await?;
     let mut tx = api.db.begin(Scope::Platform).await?;
     let id = agencies::create(&mut tx, &new).await?;
     tx.commit().await?;
@@ -212,21 +196,4 @@ async fn set_standing(
     let agency = agencies::get(&mut tx, AgencyId(id)).await?;
     tx.commit().await?;
     Ok(Reply::ok("set", agency.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_and_numbers_are_looked_at() {
-        for good in ["a@x.pl", "a.b+c@sub.example.com", "ą@ż.pl"] {
-            assert!(plausible_email(good), "{good}");
-        }
-        for bad in ["", "a", "@x.pl", "a@", "a@x", "a@x..pl", "a b@x.pl", "a@x.pl\n"] {
-            assert!(!plausible_email(bad), "{bad:?}");
-        }
-        assert!(is_e164("+48221234567"));
-        assert!(!is_e164("48221234567") && !is_e164("+48 22 123") && !is_e164("+1234567890123456"));
-    }
 }

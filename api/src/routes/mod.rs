@@ -2,5 +2,15 @@
 
 pub(crate) mod admin_auth;
 pub(crate) mod agencies;
+pub(crate) mod events;
 pub(crate) mod health;
+mod job_views;
+pub(crate) mod jobs;
+pub(crate) mod line;
 pub(crate) mod metrics;
+pub(crate) mod own_leads;
+pub(crate) mod portals;
+pub(crate) mod queues;
+pub(crate) mod territories;
+mod views;
+pub(crate) mod webhooks;

@@ -46,22 +46,23 @@ pub struct Ingested {
 ///
 /// # Errors
 /// If the database is not available; then nothing was written, unless the commit itself broke.
-pub async fn ingest(db: &Db, batch: Vec<NewEvent>) -> Result<Vec<Ingested>> {
+pub async fn ingest(db: &Db, batch: impl AsRef<[NewEvent]>) -> Result<Vec<Ingested>> {
+    let batch = batch.as_ref();
     if batch.is_empty() {
         return Ok(Vec::new());
     }
     let mut tx = db.begin(Scope::Platform).await?;
-    let written = write(&mut tx, &batch).await?;
+    let written = write(&mut tx, batch).await?;
     let answers = if written.len() < batch.len() {
-        answer_all(&mut tx, &batch, &written).await?
+        answer_all(&mut tx, batch, &written).await?
     } else {
         batch.iter().map(|e| Ingested { event: e.id, duplicate: false }).collect()
     };
     let jobs: Vec<NewJob> = batch
-        .into_iter()
+        .iter()
         .zip(&answers)
         .filter(|(_, answer)| !answer.duplicate)
-        .map(|(event, _)| event.job)
+        .map(|(event, _)| event.job.clone())
         .collect();
     if !jobs.is_empty() {
         tx.enqueue_all(jobs).await?;

@@ -1,0 +1,204 @@
+//! What operators are shown of jobs, queues, kinds and workers.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use switchyard_queue::KindInfo;
+use switchyard_store::jobs::{AttemptRow, JobDetail, JobRow, QueueSummary, WorkerRow};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct JobView {
+    pub(super) id: Uuid,
+    #[schema(example = "lead.distribute")]
+    kind: String,
+    #[schema(example = "leads")]
+    queue: String,
+    /// Fair-share key within the queue; empty for none.
+    partition: String,
+    /// `available`, `running`, `scheduled`, `retryable`, `pending`, `discarded`, `quarantined`,
+    /// `completed` or `cancelled`.
+    #[schema(example = "completed")]
+    state: String,
+    /// Lower runs first.
+    priority: i16,
+    /// Attempts used up.
+    attempt: i16,
+    max_attempts: i16,
+    /// Workers that vanished in a row while they held it.
+    crashes: i16,
+    worker: Option<i64>,
+    /// Somebody asked to cancel it while it runs.
+    cancel_requested: bool,
+    timeout_ms: i32,
+    tenant: Option<Uuid>,
+    unique_key: Option<String>,
+    /// The last error, or why it was cancelled.
+    error: Option<String>,
+    /// W3C traceparent.
+    trace: Option<String>,
+    /// The request that caused it.
+    request_id: Option<String>,
+    created_at: DateTime<Utc>,
+    /// When it was or will be due.
+    run_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl From<JobRow> for JobView {
+    fn from(j: JobRow) -> Self {
+        Self {
+            id: j.id.0,
+            kind: j.kind,
+            queue: j.queue,
+            partition: j.partition,
+            state: j.state.to_string(),
+            priority: j.priority,
+            attempt: j.attempt,
+            max_attempts: j.max_attempts,
+            crashes: j.crashes,
+            worker: j.worker.map(|w| w.0),
+            cancel_requested: j.cancel_requested,
+            timeout_ms: j.timeout_ms,
+            tenant: j.tenant,
+            unique_key: j.unique_key,
+            error: j.error,
+            trace: j.trace,
+            request_id: j.request_id,
+            created_at: j.created_at,
+            run_at: j.run_at,
+            started_at: j.started_at,
+            finished_at: j.finished_at,
+        }
+    }
+}
+
+/// One attempt that did not finish its job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptView {
+    attempt: i16,
+    worker: Option<i64>,
+    started_at: Option<DateTime<Utc>>,
+    ended_at: DateTime<Utc>,
+    /// `retry`, `snooze`, `discard` or `crash`.
+    #[schema(example = "retry")]
+    outcome: String,
+    error: Option<String>,
+}
+
+impl From<AttemptRow> for AttemptView {
+    fn from(a: AttemptRow) -> Self {
+        Self {
+            attempt: a.attempt,
+            worker: a.worker,
+            started_at: a.started_at,
+            ended_at: a.ended_at,
+            outcome: a.outcome,
+            error: a.error,
+        }
+    }
+}
+
+/// A job with everything there is about it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct JobDetailView {
+    job: JobView,
+    #[schema(value_type = Object)]
+    args: Value,
+    /// Oldest first. The attempt that finished the job is the job itself.
+    attempts: Vec<AttemptView>,
+}
+
+impl From<JobDetail> for JobDetailView {
+    fn from(d: JobDetail) -> Self {
+        let attempts = d.attempts.into_iter().map(AttemptView::from).collect();
+        Self { job: d.row.into(), args: d.args, attempts }
+    }
+}
+
+/// A queue at a glance.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct QueueView {
+    #[schema(example = "leads")]
+    queue: String,
+    /// Nothing is claimed from it.
+    paused: bool,
+    /// Jobs by state; `completed` and `cancelled` count everything that ever ended so.
+    #[schema(example = json!({"available": 3, "running": 2, "completed": 1204}))]
+    counts: BTreeMap<&'static str, i64>,
+    /// How long the job that has been due the longest has waited.
+    #[schema(example = 0.4)]
+    oldest_waiting_seconds: Option<f64>,
+}
+
+impl From<QueueSummary> for QueueView {
+    fn from(q: QueueSummary) -> Self {
+        Self {
+            queue: q.queue,
+            paused: q.paused,
+            counts: q.counts.iter().map(|(state, n)| (state.as_str(), *n)).collect(),
+            oldest_waiting_seconds: q.oldest_waiting.map(|d| d.as_secs_f64()),
+        }
+    }
+}
+
+/// A kind of job that this program knows.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct KindView {
+    #[schema(example = "lead.distribute")]
+    kind: &'static str,
+    /// Earlier names.
+    #[schema(value_type = Vec<String>)]
+    aliases: &'static [&'static str],
+    #[schema(example = "Gives one lead to the agency whose turn it is.")]
+    about: &'static str,
+    #[schema(example = "leads")]
+    queue: &'static str,
+    timeout_seconds: f64,
+}
+
+impl From<KindInfo> for KindView {
+    fn from(k: KindInfo) -> Self {
+        let KindInfo { kind, aliases, about, queue, timeout } = k;
+        Self { kind, aliases, about, queue: queue.0, timeout_seconds: timeout.as_secs_f64() }
+    }
+}
+
+/// A worker process.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerView {
+    id: i64,
+    #[schema(example = "worker-1")]
+    host: String,
+    pid: i32,
+    #[schema(example = "0.1.0")]
+    version: String,
+    kinds: Vec<String>,
+    queues: Vec<String>,
+    /// Neither left nor found dead.
+    live: bool,
+    started_at: DateTime<Utc>,
+    stopped_at: Option<DateTime<Utc>>,
+    died_at: Option<DateTime<Utc>>,
+}
+
+impl From<WorkerRow> for WorkerView {
+    fn from(w: WorkerRow) -> Self {
+        Self {
+            live: w.is_live(),
+            id: w.id,
+            host: w.host,
+            pid: w.pid,
+            version: w.version,
+            kinds: w.kinds,
+            queues: w.queues,
+            started_at: w.started_at,
+            stopped_at: w.stopped_at,
+            died_at: w.died_at,
+        }
+    }
+}

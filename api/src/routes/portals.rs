@@ -1,0 +1,190 @@
+//! Portals for operators: see them, make one, mend a mapping.
+
+use super::views::FaultView;
+use crate::auth::{Caller, PortalsManage, PortalsRead};
+use crate::envelope::Envelope;
+use crate::extract::{ApiJson, ApiPath};
+use crate::portals::is_code;
+use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply};
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use switchyard_domain::portal::{ApiKeyPlace, PortalSettings};
+use switchyard_domain::secrets::{MasterKey, PORTAL_SIGNING, hash_api_key, new_api_key};
+use switchyard_domain::signature::SigningSecrets;
+use switchyard_store::Scope;
+use switchyard_store::portals::{self, NewPortal, Portal};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(put))
+}
+
+/// A portal. Its key and secret are never shown.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PortalView {
+    id: Uuid,
+    /// The word in its webhook URL.
+    #[schema(example = "demo")]
+    code: String,
+    #[schema(example = "Demo portal")]
+    name: String,
+    /// Whether its webhooks are taken.
+    active: bool,
+    /// Authentication, mapping, defaults, reply.
+    #[schema(value_type = Object)]
+    settings: Value,
+    /// Rises with every change of the settings.
+    version: i32,
+    has_api_key: bool,
+    has_signing_secret: bool,
+    /// A new key. It is shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Portal> for PortalView {
+    fn from(p: Portal) -> Self {
+        Self {
+            id: p.id.0,
+            code: p.code,
+            name: p.name,
+            active: p.active,
+            settings: p.settings,
+            version: p.version,
+            has_api_key: p.api_key_hash.is_some(),
+            has_signing_secret: p.signing_secret.is_some(),
+            api_key: None,
+            created_at: p.created_at,
+            updated_at: p.updated_at,
+        }
+    }
+}
+
+/// List portals
+#[utoipa::path(get, path = "/api/admin/portals", tag = "line", operation_id = "portals",
+    responses((status = 200, description = "Every portal, by code.",
+        body = Envelope<Vec<PortalView>>)))]
+async fn list(State(api): State<Api>, _: Caller<PortalsRead>) -> Answer<Vec<PortalView>> {
+    let mut tx = api.db.begin(Scope::Platform).await?;
+    let all = portals::list(&mut tx).await?;
+    Ok(Reply::ok("portals", all.into_iter().map(PortalView::from).collect()))
+}
+
+/// A portal as it shall be. What is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PortalChange {
+    /// For people; needed for a new portal.
+    #[schema(example = "Demo portal")]
+    name: Option<String>,
+    /// Whether its webhooks are taken; a new portal's are.
+    #[schema(example = true)]
+    active: Option<bool>,
+    /// Authentication, mapping, defaults, reply; needed for a new portal. Replaced whole.
+    #[schema(value_type = Option<Object>, example = json!({
+        "api_key": {"in": "header", "name": "X-API-Key"},
+        "mapping": {"fields": {"email": {"from": "$.email"}}}}))]
+    settings: Option<Value>,
+    /// Make a new API key; the old one stops at once. A new portal that takes a key gets one.
+    #[serde(default)]
+    #[schema(example = false)]
+    new_api_key: bool,
+    /// The signing secret, or two on a line each while the sender changes over.
+    #[schema(value_type = Option<String>, format = Password)]
+    signing_secret: Option<SecretString>,
+}
+
+/// Make a portal, or change its settings
+///
+/// The settings are checked whole; every fault is reported at once. Their version rises. Events
+/// that were rejected can then be run again.
+#[utoipa::path(put, path = "/api/admin/portals/{code}", tag = "line", operation_id = "portal_put",
+    params(("code" = String, Path, example = "demo",
+        description = "Lower-case letters, digits, `_` and `-`; up to 64.")),
+    request_body = PortalChange,
+    responses(
+        (status = 200, description = "Changed.", body = Envelope<PortalView>),
+        (status = 201, description = "Made.", body = Envelope<PortalView>),
+        (status = 422, description = "The settings are wrong; the details list the faults.",
+            body = ErrorEnvelope)))]
+async fn put(
+    State(api): State<Api>,
+    _: Caller<PortalsManage>,
+    ApiPath(code): ApiPath<String>,
+    ApiJson(change): ApiJson<PortalChange>,
+) -> Answer<PortalView> {
+    let mut tx = api.db.begin(Scope::Platform).await?;
+    let stands = portals::by_code(&mut tx, &code).await?;
+    let (new, api_key) = merged(&code, stands.as_ref(), change, &api.keys)?;
+    let mut view = PortalView::from(portals::upsert(&mut tx, &new).await?);
+    tx.commit().await?;
+    api.portals.forget(&code).await;
+    view.api_key = api_key;
+    Ok(match stands {
+        Some(_) => Reply::ok("changed", view),
+        None => Reply::created("made", view),
+    })
+}
+
+/// The portal as it shall be, checked, and its new API key in clear if it gets one.
+fn merged(
+    code: &str,
+    stands: Option<&Portal>,
+    change: PortalChange,
+    keys: &MasterKey,
+) -> Result<(NewPortal, Option<String>), ApiError> {
+    let refuse = |code, message: String| ApiError::unprocessable(code, message);
+    let needed = |what: &str| refuse("required", format!("a new portal needs `{what}`"));
+    if !is_code(code) {
+        let message = "a portal's code has 1 to 64 lower-case letters, digits, `_` and `-`";
+        return Err(refuse("invalid_code", message.to_owned()));
+    }
+    let name = change.name.or(stands.map(|p| p.name.clone())).ok_or_else(|| needed("name"))?;
+    let raw = change.settings.or(stands.map(|p| p.settings.clone()));
+    let raw = raw.ok_or_else(|| needed("settings"))?;
+    let settings = PortalSettings::parse(&raw).map_err(|faults| {
+        let faults: Vec<_> = faults.into_iter().map(FaultView::from).collect();
+        refuse("invalid_settings", "the settings cannot be used; see the details".to_owned())
+            .details(serde_json::json!({ "faults": faults }))
+    })?;
+    let takes_key = settings.api_key != ApiKeyPlace::None;
+    let has_key = stands.is_some_and(|p| p.api_key_hash.is_some());
+    let fresh = change.new_api_key || (takes_key && !has_key && settings.signature.is_none());
+    let api_key = fresh.then(|| new_api_key().to_string());
+    let sealed = change.signing_secret.map(|s| seal(&settings, &s, keys)).transpose()?;
+    let has_secret = sealed.is_some() || stands.is_some_and(|p| p.signing_secret.is_some());
+    if settings.signature.is_some() && !has_secret {
+        return Err(refuse("required", "a portal that signs needs `signing_secret`".to_owned()));
+    }
+    let new = NewPortal {
+        code: code.to_owned(),
+        name,
+        active: change.active.or(stands.map(|p| p.active)).unwrap_or(true),
+        settings: raw,
+        api_key_hash: api_key.as_deref().map(|k| hash_api_key(k).to_vec()),
+        signing_secret: sealed,
+    };
+    Ok((new, api_key))
+}
+
+fn seal(
+    settings: &PortalSettings,
+    secret: &SecretString,
+    keys: &MasterKey,
+) -> Result<Vec<u8>, ApiError> {
+    let refuse = |message| ApiError::unprocessable("invalid_signing_secret", message);
+    let Some(scheme) = &settings.signature else {
+        return Err(refuse("the settings say nothing about a signature".to_owned()));
+    };
+    let secrets =
+        SigningSecrets::parse(scheme, secret.expose_secret()).map_err(|e| refuse(e.to_string()))?;
+    Ok(keys.seal(PORTAL_SIGNING, secrets.text().as_bytes()))
+}

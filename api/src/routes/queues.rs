@@ -1,0 +1,74 @@
+//! Queues, kinds and workers for operators.
+
+use super::job_views::{KindView, QueueView, WorkerView};
+use crate::auth::{Caller, JobsRead, QueuesManage, QueuesRead, WorkersRead};
+use crate::envelope::Envelope;
+use crate::extract::{ApiJson, ApiPath};
+use crate::{Answer, Api, ErrorEnvelope, Reply};
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use switchyard_store::jobs;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(pause))
+        .routes(routes!(kinds))
+        .routes(routes!(workers))
+}
+
+/// List queues
+#[utoipa::path(get, path = "/api/admin/queues", tag = "jobs", operation_id = "queues",
+    responses((status = 200, description = "Every queue with its counts.",
+        body = Envelope<Vec<QueueView>>)))]
+async fn list(State(api): State<Api>, _: Caller<QueuesRead>) -> Answer<Vec<QueueView>> {
+    let all = jobs::queues(&api.db).await?;
+    Ok(Reply::ok("queues", all.into_iter().map(QueueView::from).collect()))
+}
+
+/// Whether a queue is served.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pause {
+    /// Nothing is claimed from a paused queue; what runs runs on.
+    #[schema(example = true)]
+    paused: bool,
+}
+
+/// Pause or resume a queue
+#[utoipa::path(put, path = "/api/admin/queues/{queue}", tag = "jobs", operation_id = "queue_pause",
+    params(("queue" = String, Path, description = "The queue", example = "leads")),
+    request_body = Pause,
+    responses(
+        (status = 200, description = "Set.", body = Envelope<Pause>),
+        (status = 404, description = "There never was a job in such a queue.",
+            body = ErrorEnvelope)))]
+async fn pause(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath(queue): ApiPath<String>,
+    ApiJson(pause): ApiJson<Pause>,
+) -> Answer<Pause> {
+    jobs::pause(&api.db, &queue, pause.paused).await?;
+    Ok(Reply::ok(if pause.paused { "paused" } else { "resumed" }, pause))
+}
+
+/// List the kinds of job
+#[utoipa::path(get, path = "/api/admin/kinds", tag = "jobs", operation_id = "kinds",
+    responses((status = 200, description = "Every kind that this program knows.",
+        body = Envelope<Vec<KindView>>)))]
+async fn kinds(State(api): State<Api>, _: Caller<JobsRead>) -> Answer<Vec<KindView>> {
+    Ok(Reply::ok("kinds", api.registry.kinds().into_iter().map(KindView::from).collect()))
+}
+
+/// List worker processes
+#[utoipa::path(get, path = "/api/admin/workers", tag = "jobs", operation_id = "workers",
+    responses((status = 200, description = "Those that live and the last hundred that went.",
+        body = Envelope<Vec<WorkerView>>)))]
+async fn workers(State(api): State<Api>, _: Caller<WorkersRead>) -> Answer<Vec<WorkerView>> {
+    let all = jobs::workers(&api.db).await?;
+    Ok(Reply::ok("workers", all.into_iter().map(WorkerView::from).collect()))
+}
