@@ -3,4 +3,5 @@
 
 mod engine;
 mod migrations;
-mod wake;
+mod providers;
+mod scheduler;

@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests: databases of their own, servers, fakes.
 
 mod database;
+pub mod fakes;
 
 pub use database::{TestDb, redis_url, server_url};

@@ -49,8 +49,8 @@ impl Smtp {
             .message_id(Some(format!("<{}@{domain}>", email.id)))
             .date_now()
             .from(self.from.clone())
-            .to(Mailbox::new(email.to_name.clone(), to))
-            .subject(&email.subject)
+            .to(Mailbox::new(email.to_name.as_deref().map(printable), to))
+            .subject(printable(&email.subject))
             // Nobody wrote this, so no holiday notice shall answer it (RFC 3834, 5).
             .raw_header(header("Auto-Submitted", "auto-generated"))
             .raw_header(header("X-Auto-Response-Suppress", "All"))
@@ -70,6 +70,13 @@ impl Smtp {
             SendError::permanent("message", "the message cannot be written").because(e)
         })
     }
+}
+
+/// Names and subjects come from outside. A line feed in them must make no header, and lettre panics
+/// over control characters in a name.
+fn printable(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.trim().to_owned()
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {

@@ -87,8 +87,7 @@ fn is_unwanted(c: char) -> bool {
     }
 }
 
-/// For looking words up: lower case, no accents, no dots (`U.K.` is `uk`), words separated by one
-/// blank, no other punctuation.
+/// For looking words up: lower case, no accents, words separated by one blank, no punctuation.
 #[must_use]
 pub fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -102,7 +101,6 @@ pub fn fold(text: &str) -> String {
             'ß' => out.push_str("ss"),
             'æ' => out.push_str("ae"),
             'œ' => out.push_str("oe"),
-            '.' => {}
             c if c.is_alphanumeric() => out.push(c),
             _ => out.push(' '),
         }

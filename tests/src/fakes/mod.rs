@@ -1,0 +1,15 @@
+//! Stand-ins for the providers: real servers on free ports that speak the providers' protocols,
+//! answer as a script says, and keep a record of everything that reached their sockets.
+
+mod http;
+mod meta;
+mod record;
+mod smtp;
+mod smtp_session;
+mod twilio;
+
+pub use http::HttpStep;
+pub use meta::FakeMeta;
+pub use record::{Counts, Received, Record, Script};
+pub use smtp::{Answer, Certificates, FakeSmtp, SmtpOptions, SmtpStage, SmtpStep};
+pub use twilio::FakeTwilio;
