@@ -5,3 +5,4 @@ mod engine;
 mod migrations;
 mod providers;
 mod scheduler;
+mod wake;

@@ -73,3 +73,55 @@ fn scalar_id(value: &Value) -> Option<String> {
 fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn settings(delivery_id: Value) -> PortalSettings {
+        let mut settings = json!({"mapping": {"fields": {"email": "email"}}});
+        settings["delivery_id"] = delivery_id;
+        PortalSettings::parse(&settings).unwrap()
+    }
+
+    fn stored(delivery_id: Value, body: &Value) -> String {
+        let headers = [("X-Id", " h1 ")].into_iter().collect();
+        key(&settings(delivery_id), &headers, body, b"raw").to_string()
+    }
+
+    /// SHA-256 of `raw`, by `sha256sum`.
+    const HASH: &str = "sha256:d7439bee24773bcbfa2d0a97947ee36227b10d1022b1a55847e928965bb6bfde";
+
+    #[test]
+    fn the_senders_id_stands_in_a_header_or_in_the_body() {
+        let path = || json!({"path": "meta.id"});
+        assert_eq!(stored(json!({"header": "x-id"}), &json!({})), "id:h1");
+        assert_eq!(stored(path(), &json!({"meta": {"id": "a"}})), "id:a");
+        assert_eq!(stored(path(), &json!({"meta": {"id": u64::MAX}})), "id:18446744073709551615");
+        assert_eq!(stored(path(), &json!({"meta": {"id": "a\u{0}b"}})), "id:ab");
+    }
+
+    #[test]
+    fn what_is_no_id_falls_back_to_the_bodys_hash() {
+        assert_eq!(stored(Value::Null, &json!({"id": 1})), HASH);
+        assert_eq!(stored(json!({"header": "x-other"}), &json!({})), HASH);
+        // A number past 2^64 has lost its last digits: another event's id may read the same.
+        let inexact: Value = serde_json::from_str("123456789012345678901234567890").unwrap();
+        for id in [json!(null), json!(""), json!(" "), json!({}), json!([1]), json!(true), inexact]
+        {
+            assert_eq!(stored(json!({"path": "id"}), &json!({"id": id})), HASH, "{id}");
+        }
+    }
+
+    #[test]
+    fn an_id_too_long_for_an_index_is_hashed_and_cannot_be_forged_by_a_short_one() {
+        let long = "x".repeat(256);
+        let key = stored(json!({"path": "id"}), &json!({ "id": long }));
+        assert!(key.starts_with("idhash:") && key.len() == 71, "{key}");
+        assert_ne!(stored(json!({"path": "id"}), &json!({ "id": key })), key);
+        let body = DeliveryKey::Body("a".to_owned());
+        assert!(!body.is_permanent());
+    }
+}

@@ -11,6 +11,9 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+#[cfg(test)]
+mod tests;
+
 /// The format of settings that this program writes and reads.
 const FORMAT: u32 = 1;
 /// A reply is a receipt, not a page.

@@ -1,10 +1,10 @@
 //! Enqueuing: with the caller's transaction, in batches, once for a unique key.
 
-use super::support::{count, job, miscounts};
+use super::support::{Bench, audit, count, job};
 use chrono::{TimeDelta, Utc};
 use std::collections::HashSet;
 use std::time::Duration;
-use switchyard_queue::Options;
+use switchyard_queue::{Options, SettleAs};
 use switchyard_store::Scope;
 use switchyard_tests::TestDb;
 
@@ -56,7 +56,7 @@ async fn a_batch_answers_in_order_and_keeps_every_column() {
     )
     .await;
     assert_eq!(whole, 500);
-    assert_eq!(miscounts(&mut owner).await, Vec::<String>::new());
+    audit(&mut owner).await;
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn what_is_due_later_is_scheduled_by_the_databases_clock() {
     let wait = "select count(*) from engine.jobs
                 where run_at - created_at = interval '60 seconds'";
     assert_eq!(count(&mut owner, wait).await, 1);
-    assert_eq!(miscounts(&mut owner).await, Vec::<String>::new());
+    audit(&mut owner).await;
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn the_standing_job_answers_for_its_key() {
     assert_eq!(later.id, both[0].id);
     assert!(other_kind.inserted, "a key belongs to its kind");
     assert_eq!(count(&mut owner, "select count(*) from engine.jobs").await, 3);
-    assert_eq!(miscounts(&mut owner).await, Vec::<String>::new());
+    audit(&mut owner).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,4 +142,64 @@ async fn of_concurrent_enqueuers_one_wins_and_all_hear_of_it() {
     assert_eq!(told, inserted, "losers are told the winners");
     assert_eq!(count(&mut owner, "select count(*) from engine.jobs").await, 50);
     assert_eq!(count(&mut owner, "select count(*) from engine.lanes").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_slips_away_is_taken_by_the_one_who_asks() {
+    let bench = Bench::new().await;
+    let unique = || job("k", Options::new().unique_by("one"));
+    // One task enqueues and the other completes, over and over: every enqueue must be answered by
+    // a job that was open at some moment of the call.
+    let enqueuer = {
+        let db = bench.test.db.clone();
+        tokio::spawn(async move {
+            let mut inserted = 0;
+            while inserted < 60 {
+                let mut tx = db.begin(Scope::Platform).await.unwrap();
+                inserted += u32::from(tx.enqueue(unique()).await.unwrap().inserted);
+                tx.commit().await.unwrap();
+            }
+        })
+    };
+    while !enqueuer.is_finished() {
+        for claimed in bench.claim(1).await {
+            assert!(bench.settle(&claimed, SettleAs::Completed).await);
+        }
+    }
+    enqueuer.await.unwrap();
+    audit(&mut bench.test.owner().await).await;
+}
+
+#[tokio::test]
+async fn an_enqueuer_waits_for_a_key_that_is_being_released() {
+    let bench = Bench::new().await;
+    let options = || Options::new().unique_by("one");
+    let first = bench.running(options()).await;
+    let tx = bench.test.db.begin_job(&first).await.unwrap();
+    // Not committed yet: the job has ended in its own transaction only.
+    let mut ending = bench.test.owner().await;
+    drop(tx);
+    sqlx::raw_sql("begin; delete from engine.job_uniques").execute(&mut ending).await.unwrap();
+
+    let db = bench.test.db.clone();
+    let waiting = tokio::spawn(async move {
+        let mut tx = db.begin(Scope::Platform).await.unwrap();
+        let answer = tx.enqueue(job("k", options())).await.unwrap();
+        tx.commit().await.unwrap();
+        answer
+    });
+    let blocked = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    let mut owner = bench.test.owner().await;
+    let mut seen = 0;
+    for _ in 0..1000 {
+        seen = count(&mut owner, blocked).await;
+        if seen > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(seen, 1, "the enqueuer waits for the end of the other transaction");
+    sqlx::raw_sql("commit").execute(&mut ending).await.unwrap();
+    assert!(waiting.await.unwrap().inserted);
 }

@@ -1,5 +1,13 @@
 //! The queue on a real PostgreSQL.
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod claim;
+mod effects;
 mod enqueue;
+mod operators;
+mod presence;
+mod random;
+mod roles;
+mod settle;
+mod slices;
 mod support;

@@ -1,22 +1,123 @@
-//! Jobs that mean nothing, and looks behind the curtain.
+//! Jobs that mean nothing, a worker without a program, and looks behind the curtain.
 
 use serde_json::json;
 use sqlx::PgConnection;
-use std::time::Duration;
-use switchyard_queue::{NewJob, Options};
+use std::future::Future;
+use std::time::{Duration, Instant};
+use switchyard_queue::{
+    ClaimRequest, ClaimedJob, Enqueued, ErrorReport, Held, JobStore, LaneTake, NewJob, Options,
+    Presence, SettleAs, Settlement, WorkerId, WorkerInfo,
+};
+use switchyard_store::{PgJobStore, Scope};
+use switchyard_tests::TestDb;
+
+/// A lease that no test outlives.
+pub const LONG: Duration = Duration::from_secs(600);
 
 /// A job in queue `q`.
 pub fn job(kind: &'static str, options: Options) -> NewJob {
     NewJob::raw(kind, "q", Duration::from_secs(30), json!({"n": 1}), options)
 }
 
-/// Rows of a table that meet a condition.
-pub async fn count(owner: &mut PgConnection, what: &'static str) -> i64 {
-    sqlx::query_scalar(what).fetch_one(owner).await.unwrap()
+/// A failure.
+pub fn failure() -> ErrorReport {
+    ErrorReport { class: "error", message: "it broke\nbecause".into() }
 }
 
-/// Counters and deltas that differ from a recount of the tables, as `lane kind state counted real`.
-pub async fn miscounts(owner: &mut PgConnection) -> Vec<String> {
+/// Who a worker says it is.
+pub fn info() -> WorkerInfo {
+    WorkerInfo {
+        host: "test".into(),
+        pid: std::process::id(),
+        version: "0".into(),
+        kinds: vec!["k".into()],
+        queues: vec!["q".into()],
+    }
+}
+
+/// A database with one worker at it.
+pub struct Bench {
+    pub test: TestDb,
+    pub store: PgJobStore,
+    pub presence: Presence,
+}
+
+impl Bench {
+    pub async fn new() -> Self {
+        let test = TestDb::new().await;
+        let store = PgJobStore::new(&test.db);
+        let presence = store.register(&info()).await.unwrap();
+        Self { test, store, presence }
+    }
+
+    pub async fn enqueue(&self, jobs: Vec<NewJob>) -> Vec<Enqueued> {
+        let mut tx = self.test.db.begin(Scope::Platform).await.unwrap();
+        let answers = tx.enqueue_all(jobs).await.unwrap();
+        tx.commit().await.unwrap();
+        answers
+    }
+
+    /// One job, enqueued and claimed.
+    pub async fn running(&self, options: Options) -> ClaimedJob {
+        let id = self.enqueue(vec![job("k", options)]).await[0].id;
+        let claimed = self.claim(1).await.pop().unwrap();
+        assert_eq!(claimed.id, id);
+        claimed
+    }
+
+    /// Claims up to `take` jobs of kind `k` from each active lane of `q`, for a long time.
+    pub async fn claim(&self, take: u32) -> Vec<ClaimedJob> {
+        claim_as(&self.store, self.presence.id, take, LONG, &[]).await
+    }
+
+    pub async fn settle(&self, job: &ClaimedJob, result: SettleAs) -> bool {
+        let done = self.store.settle(&[settlement(job, result)]).await.unwrap();
+        done == [job.id]
+    }
+}
+
+pub async fn claim_as(
+    store: &PgJobStore,
+    worker: WorkerId,
+    take: u32,
+    lease: Duration,
+    dead: &[WorkerId],
+) -> Vec<ClaimedJob> {
+    let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
+    let lanes: Vec<LaneTake> = lanes.into_iter().map(|l| LaneTake { lane: l.lane, take }).collect();
+    let kinds = ["k".to_owned()];
+    let request = ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead };
+    store.claim(&request).await.unwrap()
+}
+
+pub fn held(job: &ClaimedJob) -> Held {
+    Held { id: job.id, fence: job.fence }
+}
+
+pub fn settlement(job: &ClaimedJob, result: SettleAs) -> Settlement {
+    Settlement { held: held(job), result, ran: Duration::from_millis(5) }
+}
+
+/// The one number that a question has for an answer.
+pub async fn count(owner: &mut PgConnection, question: &'static str) -> i64 {
+    sqlx::query_scalar(question).fetch_one(owner).await.unwrap()
+}
+
+/// Asks again until there is an answer, at most ten seconds long.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whatever is wrong with the books: counters that differ from a recount, keys without a job, jobs
+/// without their key, claims that nobody holds.
+pub async fn faults(owner: &mut PgConnection) -> Vec<String> {
     sqlx::query_scalar(
         "with counted as (
            select lane, kind, state, sum(n)::bigint n
@@ -28,11 +129,32 @@ pub async fn miscounts(owner: &mut PgConnection) -> Vec<String> {
                  union all select lane, kind, outcome from engine.job_history) j
            group by 1, 2, 3
          )
-         select format('%s %s %s %s %s', lane, kind, state, c.n, r.n)
+         select format('lane %s kind %s state %s: counted %s, real %s', lane, kind, state, c.n, r.n)
          from counted c full join real r using (lane, kind, state)
-         where c.n is distinct from r.n",
+         where c.n is distinct from r.n
+         union all
+         select format('key %s of job %s, which is not open', u.key, u.job_id)
+         from engine.job_uniques u left join engine.jobs j
+           on j.id = u.job_id and j.unique_key = u.key and j.stage <> 5
+         where j.id is null
+         union all
+         select format('job %s is open without its key', j.id)
+         from engine.jobs j left join engine.job_uniques u on u.key = j.unique_key and u.job_id = j.id
+         where j.unique_key is not null and j.stage <> 5 and u.key is null
+         union all
+         select format('job %s: half a claim', id) from engine.jobs
+         where (worker is null) <> (lease_until is null) or (worker is null) <> (claimed_at is null)
+            or (worker is not null and stage <> 0) or (worker is null and cancel_requested)
+         union all
+         select format('job %s is both open and finished', j.id)
+         from engine.jobs j join engine.job_history h on h.id = j.id",
     )
     .fetch_all(owner)
     .await
     .unwrap()
+}
+
+/// Fails if [`faults`] finds any.
+pub async fn audit(owner: &mut PgConnection) {
+    assert_eq!(faults(owner).await, Vec::<String>::new());
 }

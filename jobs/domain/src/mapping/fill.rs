@@ -39,8 +39,8 @@ pub(super) fn fill(
             lead.phone = Some(phone.e164);
         }
         Target::PostalCode => {
-            let country = cx.countries().first().copied();
-            lead.postal_code = Some(normalise::postal_code(&text_of(&value)?, country)?);
+            let code = normalise::postal_code(&text_of(&value)?, cx.postal_country())?;
+            lead.postal_code = Some(code);
         }
         Target::Budget => fill_budget(lead, value, cx)?,
         Target::Currency => {

@@ -280,7 +280,7 @@ impl Reader {
     fn check_constant(&mut self, value: &Value, at: &str, target: &Target) {
         let (body, headers, defaults) = (Value::Null, Headers::default(), Defaults::default());
         let input = MappingInput { body: &body, headers: &headers, defaults: &defaults };
-        let cx = Cx { input: &input, country: None };
+        let cx = Cx { input: &input, country: None, country_unread: false };
         let fits =
             from_json(value).and_then(|v| fill::fill(&mut StandardLead::default(), target, v, &cx));
         match fits {

@@ -15,6 +15,9 @@ pub(super) struct Cx<'a> {
     pub input: &'a MappingInput<'a>,
     /// The lead's country, once it is known.
     pub country: Option<String>,
+    /// A country was sent but could not be read: it is another one than the portal's, more likely
+    /// than not.
+    pub country_unread: bool,
 }
 
 impl Cx<'_> {
@@ -23,6 +26,11 @@ impl Cx<'_> {
         let default = self.input.defaults.country.as_deref();
         let own = self.country.as_deref();
         own.into_iter().chain(default.filter(|d| Some(*d) != own)).collect()
+    }
+
+    /// The country whose postal codes the lead's is one of, if that is known.
+    pub fn postal_country(&self) -> Option<&str> {
+        self.countries().first().copied().filter(|_| !self.country_unread)
     }
 
     pub fn zone(&self) -> Option<Tz> {
@@ -58,13 +66,14 @@ pub(super) fn lead(
     input: &MappingInput<'_>,
 ) -> Result<StandardLead, Vec<FieldFault>> {
     let mut lead = StandardLead::default();
-    let mut cx = Cx { input, country: None };
+    let mut cx = Cx { input, country: None, country_unread: false };
     let mut dropped = Vec::new();
     let mut faults = Vec::new();
     for (target, rule) in rules {
         let outcome = run_rule(target, rule, &cx, &mut lead);
         if *target == Target::Country {
             cx.country.clone_from(&lead.country);
+            cx.country_unread = lead.country.is_none() && !outcome.unusable.is_empty();
         }
         if outcome.filled {
             dropped.extend(outcome.unusable);
@@ -192,11 +201,9 @@ fn complete(lead: &mut StandardLead, cx: &Cx<'_>, dropped: &[Unusable]) {
     if lead.budget.is_some() && lead.currency.is_none() {
         lead.currency.clone_from(&defaults.currency);
     }
-    // A postal code means nothing without its country. One that was sent but could not be read is
-    // another country than the portal's, more likely than not.
-    let unread = dropped.iter().any(|d| d.target == Target::Country);
-    if lead.postal_code.is_some() && lead.country.is_none() && !unread {
-        lead.country.clone_from(&defaults.country);
+    // A postal code means nothing without its country.
+    if lead.postal_code.is_some() && lead.country.is_none() {
+        lead.country = cx.postal_country().map(str::to_owned);
     }
     lead.warnings.extend(dropped.iter().map(Unusable::warning));
     lead.warnings.sort_unstable();

@@ -1,6 +1,6 @@
 //! The e-mail: subject, plain text, and HTML that reads the same.
 
-use super::LeadNotice;
+use super::{LeadNotice, quoted};
 use crate::normalise;
 
 /// A rendered e-mail.
@@ -50,7 +50,7 @@ fn text(notice: &LeadNotice<'_>, agent: &str, opening: &str) -> String {
         out.push_str(&format!("{label}: {value}\n"));
     }
     if let Some(message) = &notice.lead.message {
-        out.push_str(&format!("\nMessage:\n{message}\n"));
+        out.push_str(&format!("\nMessage:\n{}\n", quoted(message)));
     }
     out.push_str(&format!("\nAccept or decline: {}\n", notice.link));
     out
@@ -70,7 +70,7 @@ fn html(notice: &LeadNotice<'_>, agent: &str, opening: &str) -> String {
     }
     let message = notice.lead.message.as_ref().map_or_else(String::new, |message| {
         let lines = escape(message).replace('\n', "<br>\n");
-        format!("<p><b>Message</b><br>\n{lines}</p>\n")
+        format!("<p><b>Message</b></p>\n<blockquote>{lines}</blockquote>\n")
     });
     let test = if notice.lead.is_test {
         format!("<p><b>{}</b></p>\n", escape(TEST_NOTE))

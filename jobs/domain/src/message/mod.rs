@@ -63,3 +63,10 @@ impl LeadNotice<'_> {
             .collect()
     }
 }
+
+/// A stranger's words, each line marked, so that they cannot pass for the platform's own. WhatsApp
+/// shows such lines as a quotation.
+fn quoted(message: &str) -> String {
+    let lines: Vec<_> = message.lines().map(|line| format!("> {line}")).collect();
+    lines.join("\n")
+}

@@ -1,6 +1,6 @@
 //! The WhatsApp message: plain text, short enough for every provider.
 
-use super::LeadNotice;
+use super::{LeadNotice, quoted};
 use crate::normalise;
 
 /// Longest text that every way to WhatsApp takes, in UTF-16 units (the strictest way to count).
@@ -25,7 +25,7 @@ pub fn lead_whatsapp(notice: &LeadNotice<'_>) -> String {
     let tail = format!("\n\nAccept or decline: {}", notice.link);
     let Some(message) = &notice.lead.message else { return head + &tail };
     let room = WHATSAPP_LIMIT.saturating_sub(units(&head) + units(&tail) + units("\n\n"));
-    match cut(message, room) {
+    match cut(&quoted(message), room) {
         Some(message) => format!("{head}\n\n{message}{tail}"),
         None => head + &tail,
     }

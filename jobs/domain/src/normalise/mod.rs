@@ -87,7 +87,8 @@ fn is_unwanted(c: char) -> bool {
     }
 }
 
-/// For looking words up: lower case, no accents, words separated by one blank, no punctuation.
+/// For looking words up: lower case, no accents, no dots (`U.K.` is `uk`), words separated by one
+/// blank, no other punctuation.
 #[must_use]
 pub fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -101,6 +102,7 @@ pub fn fold(text: &str) -> String {
             'ß' => out.push_str("ss"),
             'æ' => out.push_str("ae"),
             'œ' => out.push_str("oe"),
+            '.' => {}
             c if c.is_alphanumeric() => out.push(c),
             _ => out.push(' '),
         }

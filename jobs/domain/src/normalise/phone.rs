@@ -40,6 +40,12 @@ pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
         Some(rest) if countries.is_empty() => format!("+{rest}"),
         _ => text.to_owned(),
     };
+    if international.starts_with('+') {
+        // Read under another country's rules it would lose that country's trunk prefix, not its own.
+        return read(&international, None)
+            .filter(|p| is_number(&international, p))
+            .ok_or_else(|| wrong("cannot be one; check its country code and its length"));
+    }
     let mut plausible = None;
     let known: Vec<Option<country::Id>> =
         countries.iter().filter_map(|c| c.parse().ok()).map(Some).collect();
@@ -48,13 +54,12 @@ pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
         if phone.verified {
             return Ok(phone);
         }
-        // Letters may spell a number (1-800-FLOWERS), but unless it is a known one they do not.
-        if !international.contains(char::is_alphabetic) {
+        if is_number(&international, &phone) {
             plausible = plausible.or(Some(phone));
         }
     }
     plausible.ok_or_else(|| {
-        if countries.is_empty() && !international.starts_with('+') {
+        if countries.is_empty() {
             wrong("has no country code, and the portal has no default country")
         } else {
             wrong("cannot be one; write it with its country code, such as +48 22 694 00 00")
@@ -62,10 +67,24 @@ pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
     })
 }
 
+/// Letters may spell a number (1-800-FLOWERS), but unless it is a known one they do not.
+fn is_number(text: &str, phone: &Phone) -> bool {
+    phone.verified || !text.contains(char::is_alphabetic)
+}
+
 fn read(text: &str, country: Option<country::Id>) -> Option<Phone> {
     let number = phonenumber::parse(country, text).ok()?;
-    let code = number.code().value();
-    let e164 = format!("+{code}{}", number.national());
+    let (code, national) = (number.code().value(), number.national().to_string());
+    let mut e164 = format!("+{code}{national}");
+    let mut verified = phonenumber::is_valid(&number);
+    // A trunk zero where the plan has none, or no longer: `022 694 00 00` in Poland. Italy's zeros
+    // belong to numbers that are valid with them and never get here.
+    if let (false, Some(without)) = (verified, national.strip_prefix('0')) {
+        let shorter = format!("+{code}{without}");
+        if phonenumber::parse(None, &shorter).is_ok_and(|n| n.is_valid()) {
+            (e164, verified) = (shorter, true);
+        }
+    }
     let plausible = code > 0 && (8..=16).contains(&e164.len()); // `+` and 7 to 15 digits
-    plausible.then(|| Phone { e164, verified: phonenumber::is_valid(&number) })
+    plausible.then_some(Phone { e164, verified })
 }

@@ -8,9 +8,9 @@ use switchyard_queue::{LaneId, WakeToken};
 
 /// Jobs promoted in one statement: enough to be cheap, few enough to hold their locks briefly.
 const PROMOTE_BATCH: i64 = 1000;
-/// Slices are made this many days ahead: a scheduler that is away for a week loses nothing, and
-/// the default slice takes what comes after that.
-const SLICES_AHEAD: i32 = 8;
+/// Days after yesterday for which slices are made: a scheduler that is away for a week loses
+/// nothing, and the default slice takes what comes after that.
+const SLICE_DAYS: i32 = 8;
 
 /// Makes due jobs available and wakes their lanes; gives how many. Rows that somebody else has
 /// locked are left for the next round.
@@ -82,7 +82,7 @@ pub async fn fold_counters(db: &Db) -> Result<u64> {
 /// If the database is not available.
 pub async fn ensure_slices(db: &Db) -> Result<u64> {
     let n: i32 = sqlx::query_scalar("select engine.ensure_slices(current_date - 1, $1)")
-        .bind(SLICES_AHEAD)
+        .bind(SLICE_DAYS)
         .fetch_one(db.engine())
         .await?;
     Ok(u64::from(n.unsigned_abs()))

@@ -6,6 +6,7 @@
 use super::seconds;
 use crate::{Result, StoreFault};
 use sqlx::PgConnection;
+use std::collections::HashSet;
 use std::time::Duration;
 use switchyard_queue::{Held, JobId, LaneId, SettleAs, Settlement};
 use uuid::Uuid;
@@ -141,7 +142,8 @@ impl Rows {
         let mut written = Written::default();
         if self.0.iter().any(|r| r.result > CANCELLED) {
             let done = self.keep_open(connection).await?;
-            self.0.retain(|r| !done.iter().any(|(id, ..)| *id == r.id));
+            let kept: HashSet<Uuid> = done.iter().map(|(id, ..)| *id).collect();
+            self.0.retain(|r| !kept.contains(&r.id));
             for (id, lane, result) in done {
                 written.stood.push(JobId(id));
                 let lane = LaneId(lane);
