@@ -34,6 +34,7 @@ create table switchyard.agencies (
   created_at       timestamptz not null default now()
 );
 create unique index agencies_email on switchyard.agencies (lower(email));
+create index agencies_catch_all on switchyard.agencies (id) where catch_all;
 
 create table switchyard.agents (
   id         uuid primary key,
@@ -53,7 +54,8 @@ create table switchyard.territories (
   created_at  timestamptz not null default now(),
   primary key (agency_id, country, postal_code)
 );
-create index territories_code on switchyard.territories (country, postal_code);
+-- The code first: under row-level security only it can be searched (coalesce is not leakproof).
+create index territories_code on switchyard.territories (postal_code, country);
 
 -- What comes in -----------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ create index leads_agency on switchyard.leads (agency_id, id);
 create index leads_recent on switchyard.leads (created_at desc, id desc);
 create index leads_state on switchyard.leads (state, created_at desc, id desc);
 -- What nobody holds: found again when a territory is added.
-create index leads_waiting on switchyard.leads (postal_code, id) where state in ('new', 'unassigned');
+create index leads_waiting on switchyard.leads (id) where state in ('new', 'unassigned');
 
 -- Who gets it -------------------------------------------------------------------------------
 
@@ -178,18 +180,17 @@ begin atomic
     select coalesce(lead_country,
       (select min(t.country) from switchyard.territories t where t.postal_code = lead_code
        having count(distinct t.country) = 1)) as country
-  ), open as (
-    select a.id, a.catch_all from switchyard.agencies a
-    where a.active and a.subscribed_until > now()
-      and not exists (select from switchyard.lead_assignments x where x.lead_id = lead and x.agency_id = a.id)
   ), covering as (
     select t.agency_id, t.country from place p
     join switchyard.territories t on t.country = p.country and t.postal_code = lead_code
-    where t.agency_id in (select o.id from open o)
+    join switchyard.agencies a on a.id = t.agency_id and a.active and a.subscribed_until > now()
+    where not exists (select from switchyard.lead_assignments x where x.lead_id = lead and x.agency_id = a.id)
   )
   select c.agency_id, c.country || ':' || lead_code, 'round_robin' from covering c
   union all
-  select o.id, '*', 'catch_all' from open o where o.catch_all and not exists (select from covering);
+  select a.id, '*', 'catch_all' from switchyard.agencies a
+  where a.catch_all and a.active and a.subscribed_until > now() and not exists (select from covering)
+    and not exists (select from switchyard.lead_assignments x where x.lead_id = lead and x.agency_id = a.id);
 end;
 
 -- What goes out -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 #![allow(missing_docs)] // tests are documented by their names
 
 mod engine;
+mod line;
 mod migrations;
 mod providers;
 mod scheduler;

@@ -10,6 +10,7 @@
 
 use crate::Platform;
 use crate::fault::OrFail;
+use serde_json::Value;
 use std::future::Future;
 use std::time::Duration;
 use switchyard_domain::MessageId;
@@ -94,9 +95,11 @@ async fn begin(cx: &Context<Platform>, id: MessageId) -> Result<Begun, JobError>
             messages::mark(&mut tx, id, MessageState::Unknown, why).await.or_fail()?;
             Ok(Begun::Over(tx.cancelled(IN_DOUBT).await?))
         }
-        // Result and state are one commit, so this was written by hand; the result is believed.
-        EffectState::AlreadyDone(_) => {
-            messages::mark_sent(&mut tx, id, "unknown", None).await.or_fail()?;
+        // Result and state are one commit, so the state was changed by hand; the result is believed.
+        EffectState::AlreadyDone(result) => {
+            let word = |key: &str| result.get(key).and_then(Value::as_str);
+            let provider = word("provider").unwrap_or("unknown");
+            messages::mark_sent(&mut tx, id, provider, word("provider_id")).await.or_fail()?;
             Ok(Begun::Over(tx.done().await?))
         }
     }

@@ -41,19 +41,18 @@ impl Job for RescanUnassigned {
         let mut after: Option<LeadId> = None;
         loop {
             let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
-            let place = self.place.as_ref();
-            let found = leads::waiting(&mut tx, place, STALE, after, i64::from(BATCH)).await;
-            let found = found.or_fail()?;
-            let jobs = found.iter().map(|lead| {
-                let job = DistributeLead { lead: *lead };
+            let stretch = leads::waiting(&mut tx, self.place.as_ref(), STALE, after, BATCH).await;
+            let stretch = stretch.or_fail()?;
+            let jobs = stretch.found.into_iter().map(|lead| {
+                let job = DistributeLead { lead };
                 Ok(cx.follow_up(NewJob::with_options(&job, job.unhurried())?))
             });
             let jobs: Vec<NewJob> = jobs.collect::<Result<_, serde_json::Error>>().or_fail()?;
             tx.enqueue_all(jobs).await.or_fail()?;
-            if found.len() < BATCH as usize || cx.cancelled().is_cancelled() {
+            after = stretch.last;
+            if after.is_none() || cx.cancelled().is_cancelled() {
                 return tx.done().await;
             }
-            after = found.last().copied();
             tx.commit().await.or_fail()?;
         }
     }

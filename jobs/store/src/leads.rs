@@ -289,10 +289,18 @@ pub struct Place {
     pub postal_code: String,
 }
 
+/// One stretch of a search through the leads that nobody holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// Leads that somebody could get now.
+    pub found: Vec<LeadId>,
+    /// Where the search goes on; `None`: it is at its end.
+    pub last: Option<LeadId>,
+}
+
 /// Leads that nobody holds though somebody could: unassigned ones that have a candidate now, and
-/// ones that stayed `new` for longer than `stale`. Oldest first. Platform scope.
-///
-/// `place` narrows it down to unassigned leads of one place.
+/// ones that stayed `new` for longer than `stale`. Looks at `limit` leads after `after`, oldest
+/// first; at one place only if it is given, and then at unassigned ones only. Platform scope.
 ///
 /// # Errors
 /// If the database is not available.
@@ -301,25 +309,38 @@ pub async fn waiting(
     place: Option<&Place>,
     stale: Duration,
     after: Option<LeadId>,
-    limit: i64,
-) -> Result<Vec<LeadId>> {
-    let ids: Vec<uuid::Uuid> = sqlx::query_scalar(
-        "select l.id from switchyard.leads l
-         where l.state in ('new', 'unassigned')
-           and ($1::uuid is null or l.id > $1)
-           and ($2::text is null or (l.postal_code = $2 and coalesce(l.country, $3) = $3))
-           and case l.state
-             when 'new' then $2::text is null and l.updated_at < now() - make_interval(secs => $4)
-             else exists (select from switchyard.candidates(l.id, l.country, l.postal_code))
-           end
-         order by l.id limit $5",
+    limit: u32,
+) -> Result<Stretch> {
+    // The stretch comes first and is judged then: a filter below the limit would judge every lead
+    // that waits, again for each stretch.
+    let rows = sqlx::query(
+        "with stretch as materialized (
+           select l.id, l.state, l.country, l.postal_code, l.updated_at from switchyard.leads l
+           where l.state in ('new', 'unassigned') and l.id > $1
+             and ($2::text is null or l.postal_code = $2)
+           order by l.id limit $5
+         )
+         select s.id, case s.state
+             when 'new' then $2::text is null and s.updated_at < now() - make_interval(secs => $4)
+             else ($3::text is null or coalesce(s.country, $3) = $3)
+               and exists (select from switchyard.candidates(s.id, s.country, s.postal_code))
+           end as found
+         from stretch s order by s.id",
     )
-    .bind(after.map(|l| l.0))
+    .bind(after.map_or(uuid::Uuid::nil(), |l| l.0))
     .bind(place.map(|p| p.postal_code.as_str()))
     .bind(place.map(|p| p.country.as_str()))
     .bind(stale.as_secs_f64())
-    .bind(limit)
+    .bind(i64::from(limit))
     .fetch_all(tx.conn())
     .await?;
-    Ok(ids.into_iter().map(LeadId).collect())
+    let mut stretch = Stretch::default();
+    for row in &rows {
+        let id = LeadId(row.try_get("id")?);
+        if row.try_get("found")? {
+            stretch.found.push(id);
+        }
+        stretch.last = Some(id).filter(|_| rows.len() == limit as usize);
+    }
+    Ok(stretch)
 }
