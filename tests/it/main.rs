@@ -6,3 +6,4 @@ mod migrations;
 mod providers;
 mod scheduler;
 mod wake;
+mod workers;
