@@ -7,3 +7,4 @@ mod migrations;
 mod providers;
 mod scheduler;
 mod wake;
+mod workers;

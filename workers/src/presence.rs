@@ -3,7 +3,7 @@
 use crate::Worker;
 use crate::backoff::{Backoff, cause, jittered, within};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use switchyard_queue::{JobStore, Presence, WorkerInfo};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 const REAP: Duration = Duration::from_millis(250);
 /// How long registering or leaving may take before it is tried again or left.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What stopped attempts get beyond their grace to be written down, before others are claimed.
+const LEEWAY: Duration = Duration::from_secs(3);
 
 /// Registers, and whenever the presence is lost, again under a new number. After `leave` it says
 /// goodbye and returns.
@@ -56,15 +58,29 @@ async fn present<S: JobStore>(
     presence: &Presence,
     leave: &CancellationToken,
 ) -> bool {
-    worker.flight.begin_session(presence.id);
-    worker.session.send_replace(Some(presence.id));
+    let claiming = async {
+        finish_with_the_past(worker).await;
+        worker.flight.begin_session(presence.id);
+        worker.session.send_replace(Some(presence.id));
+        std::future::pending::<()>().await;
+    };
     let left = tokio::select! {
         () = leave.cancelled() => true,
         () = presence.lost.cancelled() => false,
         () = worker.declared_dead.notified() => false,
+        () = claiming => false,
     };
     worker.session.send_replace(None);
     left
+}
+
+/// What was in hand under an earlier number is being stopped. As long as its end is not written
+/// down, a claim would find it among the jobs of the dead and count a crash that was none.
+async fn finish_with_the_past<S: JobStore>(worker: &Worker<S>) {
+    let until = Instant::now() + worker.config.cancel_grace + LEEWAY;
+    while worker.flight.len() > 0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn goodbye<S: JobStore>(worker: &Worker<S>, presence: Presence) {

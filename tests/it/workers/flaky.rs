@@ -1,0 +1,87 @@
+//! A store that sometimes fails, before or after it did what it was asked.
+
+use super::stage::{Act, Stage, brisk};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use switchyard_queue::{
+    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Options, Presence, Renewed,
+    Settlement, StoreError, WorkerId, WorkerInfo,
+};
+use switchyard_store::PgJobStore;
+
+#[derive(Clone)]
+struct Flaky {
+    inner: PgJobStore,
+    calls: Arc<AtomicU32>,
+    /// Every so manieth call fails.
+    one_in: u32,
+}
+
+impl Flaky {
+    /// `None`: all is well. `Some(true)`: fail after the work was done, as when an answer is lost.
+    fn mood(&self) -> Option<bool> {
+        let n = self.calls.fetch_add(1, Ordering::Relaxed);
+        n.is_multiple_of(self.one_in).then(|| (n / self.one_in).is_multiple_of(2))
+    }
+
+    async fn perhaps<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match self.mood() {
+            None => call.await,
+            Some(true) => {
+                call.await?;
+                Err(StoreError::new("answer", "the answer was lost"))
+            }
+            Some(false) => Err(StoreError::new("answer", "no connection")),
+        }
+    }
+}
+
+impl JobStore for Flaky {
+    async fn register(&self, info: &WorkerInfo) -> Result<Presence, StoreError> {
+        self.perhaps(self.inner.register(info)).await
+    }
+
+    async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.inner.deregister(worker).await
+    }
+
+    async fn reap(&self) -> Result<Vec<WorkerId>, StoreError> {
+        self.perhaps(self.inner.reap()).await
+    }
+
+    async fn active_lanes(&self, queues: &[String]) -> Result<Vec<ActiveLane>, StoreError> {
+        self.perhaps(self.inner.active_lanes(queues)).await
+    }
+
+    // A claim whose answer is lost stays claimed until its lease is over, so only the other failure.
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>, StoreError> {
+        match self.mood() {
+            Some(_) => Err(StoreError::new("claim", "no connection")),
+            None => self.inner.claim(request).await,
+        }
+    }
+
+    async fn renew(&self, held: &[Held], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
+        self.perhaps(self.inner.renew(held, lease)).await
+    }
+
+    async fn settle(&self, results: &[Settlement]) -> Result<Vec<JobId>, StoreError> {
+        self.perhaps(self.inner.settle(results)).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_is_done_exactly_once_over_a_store_that_fails_every_third_time() {
+    let stage = Stage::new().await;
+    let acts = (0..300).map(|n| (Act::Finish, Options::new().partition(n % 3))).collect();
+    stage.enqueue_all(acts).await;
+    let store = Flaky { inner: PgJobStore::new(&stage.db), calls: Arc::default(), one_in: 3 };
+    let worker = stage.worker_over(store, brisk(), stage.wake());
+    stage.completed(300).await;
+    worker.leave().await;
+    assert_eq!(stage.record.runs().len(), 300, "a result whose answer was lost is not run again");
+}

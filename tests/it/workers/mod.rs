@@ -1,0 +1,10 @@
+//! Workers on a real PostgreSQL.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod faults;
+mod flaky;
+mod leaving;
+mod outcomes;
+mod sharing;
+mod stage;
+mod suspects;
