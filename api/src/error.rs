@@ -42,9 +42,12 @@ pub struct ErrorBody {
     pub details: Option<Value>,
 }
 
-/// Why a request was not served.
+/// Why a request was not served. Boxed: results that carry it stay small.
 #[derive(Debug)]
-pub struct ApiError {
+pub struct ApiError(Box<Fault>);
+
+#[derive(Debug)]
+struct Fault {
     status: StatusCode,
     code: &'static str,
     message: Cow<'static, str>,
@@ -61,7 +64,8 @@ impl ApiError {
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         let message = message.into();
-        Self { status, code, message, details: None, retry_after: None, cause: None }
+        let (details, retry_after, cause) = (None, None, None);
+        Self(Box::new(Fault { status, code, message, details, retry_after, cause }))
     }
 
     /// 400: the request cannot be read.
@@ -97,7 +101,7 @@ impl ApiError {
     /// 429: too often; come back after `wait`.
     pub fn too_many(wait: Duration, message: impl Into<Cow<'static, str>>) -> Self {
         let mut e = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
-        e.retry_after = Some(wait);
+        e.0.retry_after = Some(wait);
         e
     }
 
@@ -108,7 +112,7 @@ impl ApiError {
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         let mut e = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
-        e.retry_after = Some(wait);
+        e.0.retry_after = Some(wait);
         e
     }
 
@@ -128,43 +132,43 @@ impl ApiError {
     /// Adds what a program can use.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.0.details = Some(details);
         self
     }
 
     /// Adds what only the log may know.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
-        self.cause = Some(cause.into());
+        self.0.cause = Some(cause.into());
         self
     }
 
     /// The status that it will be answered with.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The stable word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     /// The sentence for people.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     fn log(&self) {
-        let chain = self.cause.as_deref().map(chain).unwrap_or_default();
-        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(code = self.code, cause = chain, "request failed");
-        } else if self.status.is_server_error() {
-            tracing::warn!(code = self.code, cause = chain, "request not served");
+        let chain = self.0.cause.as_deref().map(chain).unwrap_or_default();
+        if self.0.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(code = self.0.code, cause = chain, "request failed");
+        } else if self.0.status.is_server_error() {
+            tracing::warn!(code = self.0.code, cause = chain, "request not served");
         } else {
-            tracing::debug!(code = self.code, cause = chain, status = %self.status, "refused");
+            tracing::debug!(code = self.0.code, cause = chain, status = %self.0.status, "refused");
         }
     }
 }
@@ -183,13 +187,13 @@ fn chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
 
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}: {}", self.status.as_u16(), self.code, self.message)
+        write!(f, "{} {}: {}", self.0.status.as_u16(), self.0.code, self.0.message)
     }
 }
 
 impl Error for ApiError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_deref().map(|c| c as _)
+        self.0.cause.as_deref().map(|c| c as _)
     }
 }
 
@@ -198,19 +202,19 @@ impl IntoResponse for ApiError {
         self.log();
         let body = ErrorEnvelope {
             success: false,
-            message: self.message.into_owned(),
+            message: self.0.message.into_owned(),
             data: None,
             timestamp: Utc::now(),
-            error: ErrorBody { code: self.code, details: self.details },
+            error: ErrorBody { code: self.0.code, details: self.0.details },
         };
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (self.0.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = self.0.retry_after {
             // Whole seconds, rounded up: RFC 9110, 10.2.3.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.0.status == StatusCode::UNAUTHORIZED {
             // RFC 9110, 15.5.2: a 401 names the scheme.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

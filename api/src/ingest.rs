@@ -71,6 +71,7 @@ impl Ingest {
         let room =
             Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| full("bytes"))?;
         let (answer, verdict) = oneshot::channel();
+        let _waiting = Waiting::one();
         self.queue.try_send(Item { event, answer, _room: room }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => full("events"),
             mpsc::error::TrySendError::Closed(_) => stopping(),
@@ -91,6 +92,22 @@ impl Ingest {
         self.closing.cancel();
         self.writers.close();
         self.writers.wait().await;
+    }
+}
+
+/// Counts the requests that wait for their commit; a request that goes away is not counted on.
+struct Waiting;
+
+impl Waiting {
+    fn one() -> Self {
+        metrics::gauge!("switchyard_ingest_waiting").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        metrics::gauge!("switchyard_ingest_waiting").decrement(1.0);
     }
 }
 

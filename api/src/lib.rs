@@ -20,7 +20,7 @@ pub use api::{Api, ApiParts, Inner, Kinds, Probe, ProbeFuture};
 pub use config::{ApiConfig, IngestConfig, ThrottleConfig};
 pub use envelope::{Answer, Envelope, Page, Reply};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};
-pub use middleware::RequestContext;
+pub use middleware::{DURATION_BUCKETS, RequestContext};
 pub(crate) use router::app;
 pub use router::{openapi, router};
 pub use serve::serve;

@@ -2,7 +2,7 @@
 
 use crate::auth::require_token;
 use crate::ingest::Ingest;
-use crate::middleware::{harden, observe};
+use crate::middleware::{describe, harden, observe};
 use crate::openapi::{self, Common};
 use crate::{Api, ApiError, routes};
 use axum::http::StatusCode;
@@ -45,6 +45,7 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
 
 /// The front and the writers behind its webhooks.
 pub(crate) fn app(api: Api) -> (Router, Ingest) {
+    describe();
     let ingest = Ingest::start(&api.db, &api.config.ingest);
     let (router, document) = split();
     let docs = SwaggerUi::new("/api/docs").url("/api/openapi.json", document);

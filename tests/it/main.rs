@@ -1,6 +1,7 @@
 //! End-to-end tests on real servers, a file an area.
 #![allow(missing_docs)] // tests are documented by their names
 
+mod api;
 mod engine;
 mod line;
 mod migrations;

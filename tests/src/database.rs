@@ -56,6 +56,12 @@ impl TestDb {
         Db::connect(DbConfig::new(self.url.clone()), wake).expect("a well-formed URL")
     }
 
+    /// The same database reached in another way, through a proxy say.
+    #[must_use]
+    pub fn reached_by(&self, config: DbConfig) -> Db {
+        Db::connect(config, Arc::new(Silence::default())).expect("a well-formed URL")
+    }
+
     /// A connection with the owner's rights, for looking behind the curtain.
     pub async fn owner(&self) -> PgConnection {
         use secrecy::ExposeSecret;

@@ -91,7 +91,7 @@ pub(crate) struct PortalChange {
     /// Authentication, mapping, defaults, reply; needed for a new portal. Replaced whole.
     #[schema(value_type = Option<Object>, example = json!({
         "api_key": {"in": "header", "name": "X-API-Key"},
-        "mapping": {"fields": {"email": {"from": "$.email"}}}}))]
+        "mapping": {"fields": {"external_id": "id", "email": "email"}}}))]
     settings: Option<Value>,
     /// Make a new API key; the old one stops at once. A new portal that takes a key gets one.
     #[serde(default)]

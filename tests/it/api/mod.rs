@@ -1,0 +1,12 @@
+//! The HTTP front, through real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod agency;
+mod documented;
+mod health;
+mod ingest;
+mod sign_in;
+mod slow;
+mod support;
+mod webhooks;
