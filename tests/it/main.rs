@@ -1,8 +1,12 @@
 //! End-to-end tests on real servers, a file an area.
 #![allow(missing_docs)] // tests are documented by their names
 
+mod cli;
+mod deploy;
 mod engine;
+mod imports;
 mod migrations;
 mod providers;
 mod scheduler;
+mod up;
 mod wake;
