@@ -14,8 +14,10 @@ const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
 /// Starts `up` and waits for demo.json.
 async fn up(folder: &Path, name: &str, environment: &[(&str, &str)]) -> (Running, Value) {
-    let mut running = Running::start(folder, name, environment, &UP);
     let file = folder.join("data/demo.json");
+    // After a crash the last start's file is still there.
+    let _ = std::fs::remove_file(&file);
+    let mut running = Running::start(folder, name, environment, &UP);
     let demo = until("demo.json", || {
         running.assert_runs();
         let text = std::fs::read(&file).ok();
@@ -108,6 +110,7 @@ async fn the_demo_starts_takes_the_printed_lead_and_stops_without_a_trace() {
     assert!(!processes_in(folder.path()).is_empty(), "a private server runs");
     assert_eq!(running.stop().await, Some(0));
     assert_eq!(processes_in(folder.path().join("data/postgres").as_path()), Vec::<i32>::new());
+    assert!(!file.exists(), "demo.json says that it is ready, which it is not any more");
 }
 
 #[tokio::test]
