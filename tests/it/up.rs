@@ -131,7 +131,7 @@ async fn a_second_start_keeps_data_and_credentials() {
         assert_eq!(first[key], second[key], "{key}");
     }
     sign_in(&second).await;
-    let waiting = jobs(folder.path(), &[], "leads.rescan_unassigned", "scheduled").await;
+    let waiting = jobs(folder.path(), &[], "lead.distribute", "scheduled").await;
     assert!(waiting.iter().any(|j| j["id"] == job), "{waiting:?}");
     assert_eq!(running.stop().await, Some(0));
 }

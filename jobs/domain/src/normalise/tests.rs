@@ -239,8 +239,11 @@ proptest! {
     }
 
     #[test]
-    fn phones_made_of_phone_characters_never_panic(raw in "[0-9+()./ x#*;=-]{0,45}") {
-        if let Ok(found) = phone(&raw, &["DE", "IT"]) {
+    fn phones_made_of_phone_characters_never_panic(
+        raw in "[0-9+()./ x#*;=-]{0,45}|(tel:)?[0-9+-]{4,20};phone-context=[+0-9a-z.]{0,9}",
+        country in prop::sample::select(vec!["DE", "IT", "BR", "US", "AR", "GB"]),
+    ) {
+        if let Ok(found) = phone(&raw, &[country]) {
             prop_assert!(found.e164.starts_with('+') && found.e164.len() <= 16);
             prop_assert!(found.e164[1..].bytes().all(|b| b.is_ascii_digit()));
         }
@@ -261,34 +264,4 @@ proptest! {
             prop_assert_eq!(read(&written, locale).unwrap().0, format!("{n}.{cents:02}"));
         }
     }
-}
-#[test]
-#[ignore]
-fn fuzz_all() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150000));
-    let ids: Vec<String> = include_str!("../../data/countries.tsv")
-        .lines()
-        .filter(|l| !l.starts_with('#'))
-        .map(|l| l[..2].to_owned())
-        .collect();
-    let n = ids.len();
-    runner
-        .run(
-            &(
-                0..n,
-                prop_oneof![
-                    "[0-9]{4,16}",
-                    "[+0]{0,2}[0-9()./ x#*;=-]{0,40}",
-                    "[0-9A-Za-z +]{4,40}",
-                    "\\PC{4,30}",
-                    "0[0-9]{2,4}15[0-9]{6,8}",
-                    "(tel:)?[0-9+-]{4,20};phone-context=[+0-9a-z.]{0,9}"
-                ],
-            ),
-            |(i, raw)| {
-                let _ = phone(&raw, &[ids[i].as_str()]);
-                Ok(())
-            },
-        )
-        .unwrap();
 }
