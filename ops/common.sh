@@ -53,6 +53,11 @@ need_redis() {
   apt_install redis-server
 }
 
+need_curl() {
+  command -v curl >/dev/null && return
+  apt_install curl ca-certificates
+}
+
 need_chromium() {
   command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
   echo "installing Chromium"

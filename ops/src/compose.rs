@@ -3,7 +3,7 @@
 
 use crate::Fault;
 use crate::config::Config;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use secrecy::ExposeSecret;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -47,6 +47,8 @@ impl Base {
             Fault::new("configuration", "there is no address of a database")
                 .remedy("set DATABASE_URL")
         })?;
+        // Before the parts: what they count earlier would be lost.
+        metrics()?;
         let end = CancellationToken::new();
         let wake: Arc<dyn Wake> = match &config.redis_url {
             Some(url) => {
@@ -158,7 +160,8 @@ pub fn planned() -> Result<Vec<Planned>, Fault> {
 pub fn metrics() -> Result<PrometheusHandle, Fault> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     let handle = HANDLE.get_or_init(|| {
-        let handle = PrometheusBuilder::new().install_recorder().map_err(|e| e.to_string())?;
+        let handle = builder().and_then(PrometheusBuilder::install_recorder);
+        let handle = handle.map_err(|e| e.to_string())?;
         let upkeep = handle.clone();
         // Histograms collect samples until somebody folds them.
         tokio::spawn(async move {
@@ -170,6 +173,18 @@ pub fn metrics() -> Result<PrometheusHandle, Fault> {
         Ok(handle)
     });
     handle.clone().map_err(|e| Fault::new("metrics", e))
+}
+
+/// Buckets fit for adding up over processes, which quantiles are not.
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    const SECONDS: [f64; 16] = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        300.0,
+    ];
+    const SIZES: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets(&SIZES)
 }
 
 /// Binds the API's address.

@@ -109,13 +109,15 @@ pub async fn run(
         () = end => false,
         () = signals.force.cancelled() => true,
     };
+    // Whoever waits for the file at the next start must not find this one's.
+    let removed = folder.remove(demo::FILE);
     if forced {
         servers.stop_now().await;
         return Err(Fault::new("forced", "the end was forced; what was running will run again"));
     }
     servers.stop().await;
     tracing::info!("everything is stopped");
-    Ok(())
+    removed
 }
 
 async fn start(

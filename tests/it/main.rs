@@ -2,10 +2,14 @@
 #![allow(missing_docs)] // tests are documented by their names
 
 mod api;
+mod cli;
+mod deploy;
 mod engine;
+mod imports;
 mod line;
 mod migrations;
 mod providers;
 mod scheduler;
+mod up;
 mod wake;
 mod workers;

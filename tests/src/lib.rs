@@ -2,5 +2,6 @@
 
 mod database;
 pub mod fakes;
+pub mod program;
 
 pub use database::{TestDb, redis_url, server_url};

@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Run a scheduler; of any number of them one leads
     Schedule,
     /// Bring the database up to date
-    Migrate,
+    Migrate(Migrate),
     /// Put the demo's portals, agencies, territories and agents into the database
     Seed,
     /// Administrators
@@ -89,6 +89,13 @@ pub(super) struct Work {
     /// Jobs to run at the same time
     #[arg(long, value_name = "N")]
     pub(super) concurrency: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Migrate {
+    /// Also make the login of database.url, as database.owner_url, with no more than the two roles
+    #[arg(long)]
+    pub(super) login: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -44,7 +44,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Api(listen) => run::api(&global, &listen).await,
         Command::Work(work) => run::work(&global, &work).await,
         Command::Schedule => run::schedule(&global).await,
-        Command::Migrate => setup::migrate(&global, output).await,
+        Command::Migrate(migrate) => setup::migrate(&global, &migrate, output).await,
         Command::Seed => setup::seed(&global, output).await,
         Command::Admin { command: args::Admin::Create(create) } => {
             admin::create(&global, &create, output).await

@@ -123,8 +123,9 @@ pub(super) async fn schedule(global: &Global) -> Result<(), Failure> {
 /// Metrics and a sign of life, where they are wanted.
 async fn beside(config: &Config, stop: &CancellationToken) {
     let Some(address) = config.metrics_listen else { return };
-    let token = stop.clone();
-    supervise("metrics", stop.clone(), move || metrics_server::serve(address, token.clone())).await;
+    let (end, token) = (stop.clone(), config.http.metrics_token.clone());
+    let serve = move || metrics_server::serve(address, token.clone(), end.clone());
+    supervise("metrics", stop.clone(), serve).await;
 }
 
 /// Runs a part to the end of its drain, or until the end is forced.
