@@ -2,10 +2,12 @@
 
 use crate::auth::require_token;
 use crate::middleware::{harden, observe};
-use crate::{Api, ApiError, routes};
+use crate::{Api, ApiError, dashboard, routes};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
+use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -36,6 +38,8 @@ pub(crate) fn app(api: Api) -> Router {
         .merge(Router::from(docs))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), require_token))
+        .nest("/ops", dashboard::router(api.clone()))
+        .route("/ops/", get(|| async { Redirect::permanent("/ops") }))
         .fallback(unknown_route)
         .layer(from_fn(harden))
         .layer(from_fn_with_state(api.clone(), observe))
