@@ -1,0 +1,80 @@
+//! Things are killed while leads run. Every accepted webhook must end as exactly one lead and one
+//! assignment, and no message may reach a provider's socket twice.
+//!
+//! The short form runs with all tests. The long one, 2,000 leads a test:
+//! `SWITCHYARD_CHAOS_LEADS=2000 ops/test --no-capture -E 'binary(chaos)'`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)] // tests that print figures
+
+mod audit;
+mod fleet;
+mod traffic;
+
+use fleet::Fleet;
+use nix::sys::signal::Signal;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn leads() -> usize {
+    std::env::var("SWITCHYARD_CHAOS_LEADS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
+fn traffic(fleet: &Fleet) -> JoinHandle<anyhow::Result<Vec<String>>> {
+    tokio::spawn(traffic::send(fleet.url(), fleet.portal_key.clone(), leads(), 8))
+}
+
+async fn finish(what: &str, fleet: Fleet, sending: JoinHandle<anyhow::Result<Vec<String>>>) {
+    let events = sending.await.unwrap().unwrap();
+    audit::settle(&fleet, PATIENCE).await.unwrap();
+    let findings = audit::audit(&fleet, &events).await.unwrap();
+    fleet.stop().await;
+    findings.judge(what);
+}
+
+#[tokio::test]
+async fn workers_api_and_schedulers_are_killed() {
+    let mut fleet = Fleet::start(3, false).await.unwrap();
+    let sending = traffic(&fleet);
+    // As long as leads come in, and some rounds more: the victim is always in the middle of work.
+    let mut round = 0;
+    while !sending.is_finished() || round < 6 {
+        // Not a wait for a condition: this is the rhythm of the disaster.
+        sleep(Duration::from_millis(250)).await;
+        fleet.kill_worker(round).await.unwrap();
+        if round % 4 == 1 {
+            fleet.kill_api().await.unwrap();
+        }
+        if round % 4 == 3 {
+            fleet.kill_scheduler().await.unwrap();
+        }
+        round += 1;
+    }
+    println!("{round} workers were killed");
+    finish("kill -9", fleet, sending).await;
+}
+
+#[tokio::test]
+async fn redis_is_flushed_and_restarted() {
+    let mut fleet = Fleet::start(2, true).await.unwrap();
+    let sending = traffic(&fleet);
+    for _ in 0..3 {
+        sleep(Duration::from_millis(200)).await;
+        fleet.wreck_redis().await.unwrap();
+    }
+    finish("Redis flushed and restarted", fleet, sending).await;
+}
+
+#[tokio::test]
+async fn postgres_is_restarted() {
+    let fleet = Fleet::start(2, false).await.unwrap();
+    let sending = traffic(&fleet);
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        sleep(Duration::from_millis(300)).await;
+        fleet.end_postgres(signal).await.unwrap();
+        // It is back when it answers.
+        fleet.owner().await.unwrap();
+    }
+    finish("PostgreSQL restarted", fleet, sending).await;
+}
