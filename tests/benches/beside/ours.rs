@@ -1,0 +1,187 @@
+//! Switchyard in the same disciplines, on the same PostgreSQL server.
+
+use super::load::{Load, Outcome};
+use super::peers::{free_port, wait_for};
+use anyhow::{Context as _, ensure};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use switchyard_queue::{
+    Context, Job, JobResult, NewJob, Outcome as Ended, QueueName, Registry, SystemClock,
+    SystemEntropy,
+};
+use switchyard_store::{Db, DbConfig, PgJobStore, PgWake, Scope};
+use switchyard_workers::WorkerConfig;
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The program, a database of its own, and the key of the demo portal.
+pub struct Ours {
+    program: PathBuf,
+    url: SecretString,
+    portal_key: String,
+    secret_key: String,
+}
+
+impl Ours {
+    /// Migrates and seeds a database.
+    pub async fn new(program: PathBuf, url: SecretString) -> anyhow::Result<Self> {
+        use base64::Engine;
+        let secret_key = base64::engine::general_purpose::STANDARD.encode([7_u8; 32]);
+        let mut ours = Self { program, url, portal_key: String::new(), secret_key };
+        ensure!(ours.command(&["migrate"]).status().await?.success(), "migrate failed");
+        let seeded = ours.command(&["seed", "--json"]).output().await?;
+        ensure!(seeded.status.success(), "seed failed");
+        let told: Value = serde_json::from_slice(&seeded.stdout)?;
+        let portals = told["portals"].as_array().context("seed tells of no portals")?;
+        let demo = portals.iter().find(|p| p["code"] == "demo").context("no demo portal")?;
+        ours.portal_key = demo["api_key"].as_str().context("no key")?.to_owned();
+        Ok(ours)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .env("DATABASE_URL", self.url.expose_secret())
+            .env("SWITCHYARD_SECRET_KEY", &self.secret_key)
+            .env("SWITCHYARD_LOG__FILTER", "warn")
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn start(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        Ok(self.command(arguments).stdout(Stdio::null()).spawn()?)
+    }
+
+    /// The API alone takes webhooks, as the peers' servers do. Fails unless the rows equal the
+    /// answers.
+    pub async fn ingest(&self, connections: usize, time: Duration) -> anyhow::Result<Outcome> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let before = self.count("select count(*) from switchyard.webhook_events").await?;
+        let mut api = self.start(&["api", "--listen", &address.to_string()]).await?;
+        wait_for(address).await?;
+        let key = self.portal_key.clone();
+        let load = Load { address, path: "/api/webhooks/demo", key, connections, time };
+        let outcome = load.run().await?;
+        api.kill().await?;
+        let rows = self.count("select count(*) from switchyard.webhook_events").await? - before;
+        ensure!(rows == outcome.accepted, "{} accepted, {rows} rows", outcome.accepted);
+        Ok(outcome)
+    }
+
+    /// Runs workers until every event is a lead whose messages are in the capture box; gives leads
+    /// and leads a second. Every lead is three jobs at least.
+    pub async fn line(&self) -> anyhow::Result<(u64, f64)> {
+        let open = "select count(*) from engine.jobs where stage < 2";
+        let leads = "select count(*) from switchyard.leads";
+        let before = self.count(leads).await?;
+        let begun = Instant::now();
+        let mut worker = self.start(&["work"]).await?;
+        while self.count(open).await? > 0 {
+            ensure!(begun.elapsed() < Duration::from_secs(900), "the line does not come to an end");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let took = begun.elapsed();
+        worker.kill().await?;
+        let made = self.count(leads).await? - before;
+        let events = self.count("select count(*) from switchyard.webhook_events").await?;
+        ensure!(self.count(leads).await? == events, "{events} events, but not as many leads");
+        Ok((made, made as f64 / took.as_secs_f64()))
+    }
+
+    async fn count(&self, sql: &'static str) -> anyhow::Result<u64> {
+        let mut owner = PgConnection::connect(self.url.expose_secret()).await?;
+        let n: i64 = sqlx::query_scalar(sql).fetch_one(&mut owner).await?;
+        Ok(n.unsigned_abs())
+    }
+
+    /// Enqueues `jobs` empty jobs in batches of 1,000, then processes them with one worker in this
+    /// process; jobs a second enqueued and processed. Every job has its history row at the end.
+    pub async fn process(&self, jobs: u64) -> anyhow::Result<(f64, f64)> {
+        let shutdown = CancellationToken::new();
+        let config = DbConfig::new(self.url.clone());
+        let wake = PgWake::start(&config, shutdown.clone())?;
+        let db = Db::connect(config, wake.clone())?;
+        let enqueued = enqueue(&db, jobs).await?;
+        let tally = Tally { left: Arc::new(AtomicU64::new(jobs)), done: Arc::default() };
+        let dispatcher = Registry::new().with::<Nothing>().bind(
+            tally.clone(),
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+        );
+        let worker_config = WorkerConfig { concurrency: 500, ..WorkerConfig::default() };
+        let begun = Instant::now();
+        let worker = tokio::spawn(switchyard_workers::run(
+            PgJobStore::new(&db),
+            dispatcher,
+            wake,
+            worker_config,
+            shutdown.clone(),
+        ));
+        tally.done.notified().await;
+        let mut owner = PgConnection::connect(self.url.expose_secret()).await?;
+        loop {
+            let open: i64 =
+                sqlx::query_scalar("select count(*) from engine.jobs where kind = 'bench.nothing'")
+                    .fetch_one(&mut owner)
+                    .await?;
+            if open == 0 {
+                break;
+            }
+        }
+        let took = begun.elapsed();
+        shutdown.cancel();
+        worker.await?;
+        db.close().await;
+        Ok((enqueued, jobs as f64 / took.as_secs_f64()))
+    }
+}
+
+async fn enqueue(db: &Db, jobs: u64) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    for batch in 0..jobs / 1000 {
+        let mut tx = db.begin(Scope::Platform).await?;
+        let made: Vec<NewJob> = (0..1000)
+            .map(|i| NewJob::of(&Nothing { i: batch * 1000 + i, pad: "x".repeat(180) }))
+            .collect::<Result<_, _>>()?;
+        tx.enqueue_all(made).await?;
+        tx.commit().await?;
+    }
+    Ok(jobs as f64 / begun.elapsed().as_secs_f64())
+}
+
+#[derive(Clone)]
+struct Tally {
+    left: Arc<AtomicU64>,
+    done: Arc<Notify>,
+}
+
+/// A job that does nothing, with arguments as large as the peers'.
+#[derive(Serialize, Deserialize)]
+struct Nothing {
+    i: u64,
+    pad: String,
+}
+
+impl Job for Nothing {
+    type State = Tally;
+    const KIND: &'static str = "bench.nothing";
+    const ABOUT: &'static str = "Does nothing.";
+    const QUEUE: QueueName = QueueName("bench");
+
+    async fn run(self, cx: &Context<Tally>) -> JobResult {
+        if cx.state().left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            cx.state().done.notify_one();
+        }
+        Ok(Ended::Done)
+    }
+}
