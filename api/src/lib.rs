@@ -4,6 +4,7 @@
 mod api;
 pub mod auth;
 mod config;
+pub mod dashboard;
 mod envelope;
 mod error;
 mod extract;

@@ -4,9 +4,11 @@ use crate::auth::require_token;
 use crate::ingest::Ingest;
 use crate::middleware::{describe, harden, observe};
 use crate::openapi::{self, Common};
-use crate::{Api, ApiError, routes};
+use crate::{Api, ApiError, dashboard, routes};
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
+use axum::routing::get;
 use axum::{Extension, Router};
 use utoipa::Modify;
 use utoipa_axum::router::OpenApiRouter;
@@ -54,6 +56,8 @@ pub(crate) fn app(api: Api) -> (Router, Ingest) {
         .layer(Extension(ingest.clone()))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), require_token))
+        .nest("/ops", dashboard::router(api.clone()))
+        .route("/ops/", get(|| async { Redirect::permanent("/ops") }))
         .fallback(unknown_route)
         .layer(from_fn(harden))
         .layer(from_fn_with_state(api.clone(), observe))

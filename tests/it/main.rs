@@ -2,7 +2,9 @@
 #![allow(missing_docs)] // tests are documented by their names
 
 mod api;
+mod browser;
 mod cli;
+mod dashboard;
 mod deploy;
 mod engine;
 mod imports;

@@ -27,7 +27,7 @@ pub struct EventRow {
     pub portal_name: String,
     /// Length of the body in bytes.
     pub bytes: i32,
-    /// The lead made of it.
+    /// The lead it became, or the one it repeats.
     pub lead: Option<LeadId>,
     /// The request that brought it.
     pub request_id: Option<String>,
@@ -67,10 +67,9 @@ macro_rules! event_sql {
         concat!(
             "select e.id, e.received_at, e.state, e.reasons, e.request_id, e.processed_at,
                     octet_length(e.body) as bytes, e.headers, e.remote_addr, e.portal_version,
-                    p.code, p.name, l.id as lead_id
+                    e.lead_id, p.code, p.name
              from switchyard.webhook_events e
-             join switchyard.portals p on p.id = e.portal_id
-             left join switchyard.leads l on l.event_id = e.id ",
+             join switchyard.portals p on p.id = e.portal_id ",
             $rest
         )
     };

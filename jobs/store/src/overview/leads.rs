@@ -60,6 +60,8 @@ pub struct LeadHead {
     pub product: Option<String>,
     /// The sender marked it as a test.
     pub is_test: bool,
+    /// The delivery that made it; another one repeats it.
+    pub origin: EventId,
 }
 
 /// One offer of a lead to an agency.
@@ -139,7 +141,7 @@ macro_rules! line_sql {
                     e.request_id, p.code, p.name as portal_name,
                     l.id as lead_id, l.state as lead_state, l.created_at, l.first_name, l.last_name,
                     l.company, l.email, l.phone, l.country, l.postal_code, l.city, l.product,
-                    coalesce(l.is_test, false) as is_test, to_jsonb(l) as whole,
+                    coalesce(l.is_test, false) as is_test, l.event_id as origin, to_jsonb(l) as whole,
                     coalesce(a.list, '[]') as assignments
              from ",
             $from,
@@ -176,7 +178,7 @@ macro_rules! line_sql {
 /// If the database is not available.
 pub async fn lines(tx: &mut Tx, limit: u32) -> Result<Vec<LeadLine>> {
     const SQL: &str = line_sql!(
-        "switchyard.webhook_events e left join switchyard.leads l on l.event_id = e.id",
+        "switchyard.webhook_events e left join switchyard.leads l on l.id = e.lead_id",
         "order by e.received_at desc, e.id desc limit $1"
     );
     let rows = sqlx::query(SQL).bind(i64::from(limit)).fetch_all(tx.conn()).await?;
@@ -215,6 +217,20 @@ pub async fn leads(tx: &mut Tx, filter: &LeadFilter) -> Result<Page<LeadLine>> {
     }))
 }
 
+/// The ways of these leads, in no order.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn lines_of(tx: &mut Tx, ids: &[LeadId]) -> Result<Vec<LeadLine>> {
+    const SQL: &str = line_sql!(
+        "switchyard.leads l join switchyard.webhook_events e on e.id = l.event_id",
+        "where l.id = any($1)"
+    );
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(SQL).bind(ids).fetch_all(tx.conn()).await?;
+    rows.iter().map(line).collect()
+}
+
 /// One lead with everything.
 ///
 /// # Errors
@@ -229,7 +245,7 @@ pub async fn lead(tx: &mut Tx, id: LeadId) -> Result<LeadDetail> {
 }
 
 /// What a lead's page lists beside its head.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "external_id",
     "company",
     "email",
@@ -244,6 +260,7 @@ const FIELDS: [&str; 17] = [
     "source",
     "consent",
     "utm",
+    "campaign",
     "custom",
     "warnings",
     "submitted_at",
@@ -296,5 +313,6 @@ fn head(row: &PgRow) -> Result<Option<LeadHead>> {
         city: row.try_get("city")?,
         product: row.try_get("product")?,
         is_test: row.try_get("is_test")?,
+        origin: EventId(row.try_get("origin")?),
     }))
 }

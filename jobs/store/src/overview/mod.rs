@@ -4,6 +4,7 @@
 mod attention;
 mod events;
 mod leads;
+mod marks;
 mod messages;
 mod portals;
 mod throughput;
@@ -12,7 +13,9 @@ pub use attention::{Attention, attention};
 pub use events::{EventDetail, EventFilter, EventRow, event, events};
 pub use leads::{
     AssignmentLine, LeadDetail, LeadFilter, LeadHead, LeadLine, MessageLine, lead, leads, lines,
+    lines_of,
 };
+pub use marks::{JobMark, job_args, job_marks};
 pub use messages::{MessageDetail, MessageFilter, MessageRow, message, messages};
 pub use portals::{PortalRow, portal, portals};
 pub use throughput::{Bucket, throughput};

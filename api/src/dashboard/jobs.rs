@@ -1,0 +1,353 @@
+//! Jobs: the list, one job with its attempts, and what an operator can do with it.
+
+use super::assets::Asset;
+use super::data::Data;
+use super::error::{OpsError, Screen};
+use super::format::{When, exact, span};
+use super::job_view::{JobDone, JobView};
+use super::live::{self, Hub};
+use super::session::back;
+use super::shell::{Fact, Notice, Pager, Shell, page};
+use crate::auth::{Caller, JobsManage, JobsRead, QueuesManage};
+use crate::{Api, ApiError};
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse, Redirect};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use std::sync::Arc;
+use switchyard_queue::{JobId, JobState};
+use switchyard_store::StoreFault;
+use switchyard_store::jobs::{self, AttemptRow, JobFilter, JobRow, Refusal};
+
+const PAGE: u32 = 40;
+
+/// The list's query, as it comes.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ListQuery {
+    state: Option<String>,
+    kind: Option<String>,
+    queue: Option<String>,
+    after: Option<JobId>,
+    /// Look-up by id.
+    id: Option<String>,
+}
+
+/// The list's filter, as links need it.
+struct Filter {
+    state: Option<JobState>,
+    kind: Option<String>,
+    queue: Option<String>,
+}
+
+impl Filter {
+    fn href(&self, state: Option<JobState>) -> String {
+        let pairs = [
+            ("state", state.map(|s| s.as_str().to_owned())),
+            ("kind", self.kind.clone()),
+            ("queue", self.queue.clone()),
+        ];
+        let pairs = pairs.into_iter().filter_map(|(k, v)| v.map(|v| (k, v)));
+        let query = query_of(pairs);
+        if query.is_empty() { "/ops/jobs".to_owned() } else { format!("/ops/jobs?{query}") }
+    }
+
+    /// This list, from its beginning.
+    fn here(&self) -> String {
+        self.href(self.state)
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.is_none() && self.kind.is_none() && self.queue.is_none()
+    }
+}
+
+fn query_of(pairs: impl Iterator<Item = (&'static str, String)>) -> String {
+    let pairs: Vec<String> =
+        pairs.map(|(k, v)| format!("{k}={}", super::session::urlencode(&v))).collect();
+    pairs.join("&")
+}
+
+#[derive(Template)]
+#[template(path = "jobs.html")]
+struct Jobs {
+    shell: Shell,
+    filter: Filter,
+    kinds: Vec<String>,
+    queues: Vec<String>,
+    rows: Vec<JobView>,
+    pager: Pager,
+    seen: i64,
+    oob: bool,
+}
+
+/// `GET /ops/jobs`
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(hub): Extension<Arc<Hub>>,
+    _: Caller<JobsRead>,
+    shell: Shell,
+    Query(query): Query<ListQuery>,
+) -> Screen {
+    if let Some(id) = query.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
+        let found = id.trim_start_matches("job:").parse::<JobId>();
+        let id = found.map_err(|_| {
+            OpsError::not_found("That is no job id; it looks like 0198c2d4-…, 36 characters.")
+        })?;
+        return Ok(Redirect::to(&format!("/ops/jobs/{id}")).into_response());
+    }
+    let given = |v: Option<String>| v.filter(|v| !v.is_empty());
+    let state = given(query.state).map(|s| s.parse::<JobState>());
+    let state = state.transpose().map_err(|e| ApiError::bad_request("bad_state", e))?;
+    let filter = Filter { state, kind: given(query.kind), queue: given(query.queue) };
+    let wanted = JobFilter {
+        state: filter.state,
+        kind: filter.kind.clone(),
+        queue: filter.queue.clone(),
+        before: query.after,
+        limit: PAGE + 1,
+        ..JobFilter::default()
+    };
+    let mut rows = jobs::list(&api.db, &wanted).await?;
+    let more = rows.len() > PAGE as usize;
+    rows.truncate(PAGE as usize);
+    let next = rows.last().filter(|_| more).map(|r| r.id);
+    let data = hub.data().await?;
+    let views = JobView::all(&api, &data, &rows, shell.now).await?;
+    let open = rows.iter().filter(|r| !r.state.is_final()).map(|r| r.id);
+    page(&Jobs {
+        shell: shell.at("/ops/jobs").live(live::url(open)),
+        kinds: kinds(&api, &filter),
+        queues: data.queues.iter().map(|q| q.name.clone()).collect(),
+        pager: Pager::new(&filter.here(), query.after.is_some(), next),
+        rows: views,
+        seen: data.jobs(),
+        filter,
+        oob: false,
+    })
+}
+
+/// The kinds that this program knows, and the one that is asked for.
+fn kinds(api: &Api, filter: &Filter) -> Vec<String> {
+    let mut kinds: Vec<String> = api.registry.kinds().iter().map(|k| k.kind.to_owned()).collect();
+    if let Some(kind) = filter.kind.as_ref().filter(|k| !kinds.contains(k)) {
+        kinds.push(kind.clone());
+    }
+    kinds
+}
+
+/// One attempt on the job's page.
+struct AttemptView {
+    number: i16,
+    class: &'static str,
+    outcome: String,
+    started: Option<When>,
+    ended: Option<When>,
+    duration: Option<String>,
+    worker: Option<i64>,
+    error: Option<String>,
+}
+
+impl AttemptView {
+    fn new(row: &AttemptRow, now: DateTime<Utc>) -> Self {
+        Self {
+            number: row.attempt,
+            class: match row.outcome.as_str() {
+                "discard" => "bad",
+                "snooze" => "",
+                _ => "warn",
+            },
+            outcome: row.outcome.clone(),
+            started: row.started_at.map(|at| When::new(at, now)),
+            ended: Some(When::new(row.ended_at, now)),
+            duration: row.started_at.and_then(|at| super::format::between(at, row.ended_at)),
+            worker: row.worker,
+            error: row.error.clone(),
+        }
+    }
+
+    /// The attempt that runs, or the one that finished the job: it is the job's row itself.
+    fn last(row: &JobRow, now: DateTime<Utc>) -> Option<Self> {
+        let (class, number) = match row.state {
+            JobState::Running => ("go", row.attempt + 1),
+            JobState::Completed => ("done", row.attempt),
+            JobState::Cancelled if row.started_at.is_some() => ("", row.attempt),
+            _ => return None,
+        };
+        let begun = row.started_at?;
+        Some(Self {
+            number,
+            class,
+            outcome: row.state.to_string(),
+            started: Some(When::new(begun, now)),
+            ended: row.finished_at.map(|at| When::new(at, now)),
+            duration: row.finished_at.and_then(|at| super::format::between(begun, at)),
+            worker: row.worker.map(|w| w.0),
+            error: row.error.clone().filter(|_| row.state == JobState::Cancelled),
+        })
+    }
+}
+
+#[derive(Template)]
+#[template(path = "job.html")]
+struct JobPage {
+    shell: Shell,
+    j: JobView,
+    about: Option<&'static str>,
+    args: String,
+    attempts: Vec<AttemptView>,
+    related: Vec<JobView>,
+    facts: Vec<Fact>,
+}
+
+/// `GET /ops/jobs/{id}`
+pub(super) async fn show(
+    State(api): State<Api>,
+    Extension(hub): Extension<Arc<Hub>>,
+    _: Caller<JobsRead>,
+    shell: Shell,
+    Path(id): Path<JobId>,
+) -> Screen {
+    let gone = "There is no such job, or its history was dropped.";
+    let job = jobs::show(&api.db, id).await.map_err(|e| missing(e, gone))?;
+    let data = hub.data().await?;
+    let now = shell.now;
+    let related = match &job.row.request_id {
+        Some(request) => jobs::by_request(&api.db, request).await?,
+        None => Vec::new(),
+    };
+    let related: Vec<JobRow> = related.into_iter().filter(|r| r.id != id).take(50).collect();
+    let mut attempts: Vec<AttemptView> =
+        job.attempts.iter().map(|a| AttemptView::new(a, now)).collect();
+    attempts.extend(AttemptView::last(&job.row, now));
+    attempts.reverse();
+    let kinds = api.registry.kinds();
+    let about =
+        kinds.iter().find(|k| k.kind == job.row.kind || k.aliases.contains(&job.row.kind.as_str()));
+    page(&JobPage {
+        shell: shell.at("/ops/jobs").live(live::url(std::iter::once(id))),
+        about: about.map(|k| k.about),
+        args: serde_json::to_string_pretty(&job.args).map_err(ApiError::internal)?,
+        attempts,
+        related: JobView::all(&api, &data, &related, now).await?,
+        facts: facts(&job.row),
+        j: JobView::new(&job.row, None, &data, now),
+    })
+}
+
+fn facts(row: &JobRow) -> Vec<Fact> {
+    let timeout = std::time::Duration::from_millis(u64::from(row.timeout_ms.unsigned_abs()));
+    let mut facts = vec![
+        Fact::code("Id", row.id.to_string()),
+        Fact::new("Queue", row.queue.clone()).to(format!("/ops/jobs?queue={}", row.queue)),
+        Fact::new("Priority", row.priority.to_string()),
+        Fact::new("Attempts", format!("{} of {}", row.attempt, row.max_attempts)),
+        Fact::new("Timeout", span(timeout)),
+        Fact::new("Created", exact(row.created_at)),
+        Fact::new("Due", exact(row.run_at)),
+    ];
+    let some = [
+        Fact::maybe("Started", row.started_at.map(exact)),
+        Fact::maybe("Finished", row.finished_at.map(exact)),
+        Fact::maybe("Worker", row.worker.map(|w| format!("number {}", w.0)))
+            .map(|f| f.to("/ops/workers")),
+        (row.crashes > 0).then(|| Fact::new("Crashes", row.crashes.to_string())),
+        (!row.partition.is_empty()).then(|| Fact::code("Partition", row.partition.clone())),
+        row.tenant.map(|t| Fact::code("Tenant", t.to_string())),
+        row.unique_key.clone().map(|k| Fact::code("Unique key", k)),
+        row.request_id.clone().map(|r| Fact::code("Request", r)),
+        row.trace.clone().map(|t| Fact::code("Trace", t)),
+        (!row.state.is_final())
+            .then(|| row.error.clone())
+            .flatten()
+            .map(|e| Fact::code("Last error", e)),
+    ];
+    facts.extend(some.into_iter().flatten());
+    facts
+}
+
+/// `POST /ops/jobs/{id}/{verb}`: `retry`, `cancel` or `discard`.
+pub(super) async fn act(
+    State(api): State<Api>,
+    Extension(hub): Extension<Arc<Hub>>,
+    _: Caller<JobsManage>,
+    headers: HeaderMap,
+    Path((id, verb)): Path<(JobId, String)>,
+) -> Screen {
+    let (result, done) = match verb.as_str() {
+        "retry" => (jobs::retry(&api.db, id).await, "runs again"),
+        "cancel" => (jobs::cancel(&api.db, id).await, "is cancelled"),
+        "discard" => (jobs::discard(&api.db, id).await, "is a dead letter now"),
+        _ => return Err(OpsError::not_found("Jobs can be retried, cancelled and discarded.")),
+    };
+    let (status, row, notice) = match result {
+        Ok(row) => (StatusCode::OK, row.clone(), Notice::done(outcome(&row, id, done))),
+        Err(Refusal::Store(fault)) => return Err(fault.into()),
+        Err(Refusal::NotFound) => {
+            return Err(OpsError::not_found("There is no such job any more."));
+        }
+        Err(refusal) => {
+            let notice = Notice::failed(format!("Not done: {refusal}."));
+            (StatusCode::CONFLICT, jobs::find(&api.db, id).await?, notice)
+        }
+    };
+    if !headers.contains_key("hx-request") {
+        return Ok(back(&format!("/ops/jobs/{}", row.id), &notice, &headers));
+    }
+    let data = hub.data().await?;
+    let j = JobView::find(&api, &data, row.id).await?;
+    let j = j.ok_or_else(|| OpsError::not_found("There is no such job any more."))?;
+    let html = JobDone { j, oob: true, notice }.render()?;
+    Ok((status, [("hx-trigger", "acted")], Html(html)).into_response())
+}
+
+fn outcome(row: &JobRow, asked: JobId, done: &str) -> String {
+    if row.id != asked {
+        format!("{}: a copy of the job was enqueued.", row.kind)
+    } else if row.cancel_requested && row.state == JobState::Running {
+        format!("{}: the worker was asked to stop.", row.kind)
+    } else {
+        format!("{} {done}.", row.kind)
+    }
+}
+
+/// `POST /ops/queues/{queue}/{verb}`: `pause` or `resume`.
+pub(super) async fn queue(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    headers: HeaderMap,
+    Path((queue, verb)): Path<(String, String)>,
+) -> Screen {
+    let paused = match verb.as_str() {
+        "pause" => true,
+        "resume" => false,
+        _ => return Err(OpsError::not_found("Queues can be paused and resumed.")),
+    };
+    let none = "There never was a job in this queue.";
+    jobs::pause(&api.db, &queue, paused).await.map_err(|e| missing(e, none))?;
+    let word =
+        if paused { "is paused: what runs goes on, nothing new is started" } else { "goes on" };
+    let notice = Notice::done(format!("The queue {queue} {word}."));
+    if headers.contains_key("hx-request") {
+        return queues_part(&api, &notice).await;
+    }
+    Ok(back("/ops", &notice, &headers))
+}
+
+async fn queues_part(api: &Api, notice: &Notice) -> Screen {
+    let data = Data::fetch(api, None).await?;
+    let queues = super::overview::QueueView::all(&data, api.clock.now());
+    let html = super::overview::QueuesPart { queues }.render()?;
+    let notice = super::job_view::NoticePart { notice: notice.clone() }.render()?;
+    Ok(Html(format!("{html}{notice}")).into_response())
+}
+
+/// "Not found" in this screen's words.
+pub(super) fn missing(fault: StoreFault, what: &'static str) -> OpsError {
+    match fault {
+        StoreFault::NotFound => OpsError::not_found(what),
+        other => other.into(),
+    }
+}

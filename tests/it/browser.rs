@@ -1,0 +1,239 @@
+//! The dashboard in a real browser: Chromium, headless, driven by chromedriver.
+#![allow(clippy::unwrap_used)]
+
+use crate::dashboard::support::{EMAIL, Ops, PASSWORD, person};
+use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use switchyard_queue::{JobState, Options};
+use switchyard_store::jobs;
+
+/// chromedriver with one browser, on ports and in a profile of their own.
+struct Browser {
+    client: Client,
+    driver: Driver,
+}
+
+/// The process, ended by its own handle.
+struct Driver {
+    child: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Asked politely it closes its browser as well; the second way is for a driver that hangs.
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(5) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where a program is, or the sentence that says how to get it.
+fn program(names: &[&str]) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let mut places = folders.iter().flat_map(|f| names.iter().map(move |n| f.join(n)));
+    places.find(|p| p.is_file()).unwrap_or_else(|| {
+        panic!("{} is not installed: run the tests with `ops/test`, which installs Chromium and its driver", names[0])
+    })
+}
+
+impl Browser {
+    async fn start() -> Self {
+        let chromium = program(&["chromium", "chromium-browser", "google-chrome"]);
+        let mut child = Command::new(program(&["chromedriver"]))
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let profile = tempfile::tempdir().unwrap();
+        let driver = Driver { child, _profile: profile };
+        // "ChromeDriver was started successfully on port 40123."
+        let port = |line: String| line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok();
+        let (send, found) = tokio::sync::oneshot::channel::<u16>();
+        std::thread::spawn(move || {
+            let mut send = Some(send);
+            // Read to the end, or the driver would stand before a full pipe.
+            for line in lines.map_while(Result::ok) {
+                if let Some((port, send)) = port(line).and_then(|p| Some((p, send.take()?))) {
+                    let _ = send.send(port);
+                }
+            }
+        });
+        let port = tokio::time::timeout(Duration::from_secs(30), found).await;
+        let port = port.expect("chromedriver starts within 30 s").unwrap();
+        let options = json!({
+            "binary": chromium,
+            "args": [
+                "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                "--no-first-run", "--disable-dev-shm-usage", "--window-size=1440,900",
+                format!("--user-data-dir={}", driver._profile.path().display()),
+            ],
+        });
+        let mut capabilities = Capabilities::new();
+        capabilities.insert("goog:chromeOptions".into(), options);
+        capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .unwrap();
+        Self { client, driver }
+    }
+
+    async fn sign_in(&self, ops: &Ops) {
+        self.client.goto(&format!("{}/ops", ops.base)).await.unwrap();
+        self.see("#email").await.send_keys(EMAIL).await.unwrap();
+        self.see("#password").await.send_keys(PASSWORD).await.unwrap();
+        self.click("form button").await;
+        self.see("#live[data-live=on]").await;
+    }
+
+    async fn see(&self, css: &str) -> fantoccini::elements::Element {
+        let wait = self.client.wait().at_most(Duration::from_secs(20));
+        match wait.for_element(Locator::Css(css)).await {
+            Ok(element) => element,
+            Err(e) => panic!("{css} is not there: {e}\n{}", self.client.source().await.unwrap()),
+        }
+    }
+
+    async fn click(&self, css: &str) {
+        self.see(css).await.click().await.unwrap();
+    }
+
+    async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap()
+    }
+
+    /// Until the script gives `true`.
+    async fn until(&self, what: &str, script: &str) {
+        let begun = Instant::now();
+        while self.run(script).await != json!(true) {
+            if begun.elapsed() > Duration::from_secs(20) {
+                panic!("{what}: not so\n{}", self.client.source().await.unwrap());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What the browser complained about: policies, scripts, missing files.
+    async fn complaints(&self) -> Vec<String> {
+        let log = self.client.issue_cmd(ConsoleLog).await.unwrap();
+        let text = |entry: &Value| entry["message"].as_str().unwrap_or_default().to_owned();
+        log.as_array().unwrap().iter().map(text).collect()
+    }
+
+    async fn end(self) {
+        self.client.close().await.unwrap();
+        drop(self.driver);
+    }
+}
+
+/// chromedriver's own command for the console.
+#[derive(Debug)]
+struct ConsoleLog;
+
+impl WebDriverCompatibleCommand for ConsoleLog {
+    fn endpoint(
+        &self,
+        base: &reqwest::Url,
+        session: Option<&str>,
+    ) -> Result<reqwest::Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &reqwest::Url) -> (reqwest::Method, Option<String>) {
+        (reqwest::Method::POST, Some(json!({ "type": "browser" }).to_string()))
+    }
+}
+
+#[tokio::test]
+async fn an_operator_watches_a_lead_and_retries_a_job() {
+    let ops = Ops::new().await;
+    ops.work();
+    let dead = ops.dead_letter().await;
+    let browser = Browser::start().await;
+    browser.sign_in(&ops).await;
+
+    // The lead comes to the page that is open; the page is not loaded anew.
+    browser.run("window.same = true").await;
+    let event = ops.deliver(&person("b-1", "Anna", "Nowak")).await;
+    let row = format!("#line-{event}");
+    browser.see(&row).await;
+    let reached = format!("return document.querySelectorAll('{row} .stop.done').length === 5");
+    browser.until("all five stations are reached", &reached).await;
+    assert_eq!(browser.run("return window.same === true").await, json!(true));
+    browser
+        .until("the clock ticks", "return !!document.querySelector('time[data-relative]')")
+        .await;
+
+    // From the lead to one of its jobs.
+    browser.click(&format!("#line-{event}-go")).await;
+    browser.until("the lead's page", "return document.title.startsWith('Anna Nowak')").await;
+    let way = browser.see("#page .way").await.text().await.unwrap();
+    for text in ["Webhook from Demo portal", "Offered to Nordhaus Immobilien", "WhatsApp to Jan"] {
+        assert!(way.contains(text), "{way}");
+    }
+    browser.click(".chip[href^='/ops/jobs/']").await;
+    browser.until("the job's page", "return document.title.startsWith('webhook.process')").await;
+    assert_eq!(browser.see("#state").await.text().await.unwrap(), "completed");
+
+    // The dead letter runs again, and its page says so by itself.
+    browser.client.goto(&format!("{}/ops/jobs/{dead}", ops.base)).await.unwrap();
+    assert_eq!(browser.see("#state").await.text().await.unwrap(), "discarded");
+    browser.see("#live[data-live=on]").await;
+    browser.run("window.same = true").await;
+    browser.click("form[action$='/retry'] button").await;
+    let state = "return document.getElementById('state')?.textContent === 'completed'";
+    browser.until("the job completes", state).await;
+    assert!(browser.see("#notices").await.text().await.unwrap().contains("runs again"));
+    assert_eq!(browser.run("return window.same === true").await, json!(true));
+    assert_eq!(ops.state(dead).await, JobState::Completed);
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn rows_change_in_place_and_the_mail_is_seen() {
+    let ops = Ops::new().await;
+    let late = Options::new().delay(Duration::from_secs(3600));
+    let id = ops.job("leads.rescan_unassigned", late).await;
+    let browser = Browser::start().await;
+    browser.sign_in(&ops).await;
+    browser.client.goto(&format!("{}/ops/jobs", ops.base)).await.unwrap();
+    browser.see("#live[data-live=on]").await;
+    browser.run("window.same = true").await;
+    // Somebody else acts; the row follows.
+    jobs::cancel(&ops.db, id).await.unwrap();
+    browser.see(&format!("#job-{id} .st-cancelled")).await;
+    // A new job does not push the rows away, it is announced.
+    ops.job("leads.rescan_unassigned", Options::new()).await;
+    browser.until("the bar", "return document.getElementById('newer').hidden === false").await;
+    assert_eq!(browser.run("return window.same === true").await, json!(true));
+
+    ops.work();
+    let line = ops.arrived(ops.deliver(&person("b-2", "Ewa", "Mail")).await).await;
+    let mail = line.assignments[0].messages.iter().find(|m| m.channel == "email").unwrap();
+    browser.client.goto(&format!("{}/ops/messages/{}", ops.base, mail.id)).await.unwrap();
+    browser.see("iframe.mail").await.enter_frame().await.unwrap();
+    assert!(browser.see("body").await.text().await.unwrap().contains("Ewa"));
+    browser.client.enter_parent_frame().await.unwrap();
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.end().await;
+}
