@@ -65,7 +65,9 @@ impl Browser {
         let profile = tempfile::tempdir().unwrap();
         let driver = Driver { child, _profile: profile };
         // "ChromeDriver was started successfully on port 40123."
-        let port = |line: String| line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok();
+        let port = |line: String| {
+            line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok()
+        };
         let (send, found) = tokio::sync::oneshot::channel::<u16>();
         std::thread::spawn(move || {
             let mut send = Some(send);
@@ -235,5 +237,37 @@ async fn rows_change_in_place_and_the_mail_is_seen() {
     assert!(browser.see("body").await.text().await.unwrap().contains("Ewa"));
     browser.client.enter_parent_frame().await.unwrap();
     assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.end().await;
+}
+
+/// Draws the picture of the README: `SWITCHYARD_SCREENSHOT=docs/dashboard.png`, run with
+/// `--run-ignored only`.
+#[tokio::test]
+#[ignore = "makes a picture, proves nothing"]
+async fn picture() {
+    let to = std::env::var_os("SWITCHYARD_SCREENSHOT").expect("SWITCHYARD_SCREENSHOT names a file");
+    let ops = Ops::new().await;
+    ops.work();
+    ops.dead_letter().await;
+    let browser = Browser::start().await;
+    browser.sign_in(&ops).await;
+    let people =
+        [("Piotr", "Zieliński"), ("Marta", "Lis"), ("Ewa", "Wójcik"), ("Jan", "Dąbrowski")];
+    for (first, last) in people {
+        ops.arrived(ops.deliver(&person(&format!("p-{first}"), first, last)).await).await;
+    }
+    let mut uncovered = person("p-u", "Tomasz", "Kaczmarek");
+    uncovered["postal_code"] = json!("99-999");
+    ops.deliver(&uncovered).await;
+    let mut rejected = person("p-r", "Rita", "Mazur");
+    rejected["email"] = json!("not an address");
+    rejected["phone"] = json!(null);
+    ops.deliver(&rejected).await;
+    let event = ops.deliver(&person("p-a", "Anna", "Nowak")).await;
+    ops.arrived(event).await;
+    let reached =
+        format!("return document.querySelectorAll('#line-{event} .stop.done').length === 5");
+    browser.until("all five stations are reached", &reached).await;
+    std::fs::write(to, browser.client.screenshot().await.unwrap()).unwrap();
     browser.end().await;
 }

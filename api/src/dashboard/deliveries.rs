@@ -125,7 +125,11 @@ pub(super) async fn list(
             EventFilter::Received => "Everything that came in during the last day was judged.",
             EventFilter::Rejected => "No delivery was rejected.",
         },
-        curl: if empty { curl(&headers, &api).await? } else { String::new() },
+        curl: if empty && filter == EventFilter::All {
+            curl(&headers, &api).await?
+        } else {
+            String::new()
+        },
         pager: Pager::new(&href(&word), after.is_some(), found.next),
         seen: hub.data().await?.newest_event(),
         shell: shell.at("/ops/deliveries").live("/ops/live"),

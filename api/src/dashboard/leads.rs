@@ -83,7 +83,11 @@ pub(super) async fn list(
             Some(LeadState::New) => "Leads stay new only until they are given out.",
             _ => "Look at all leads, or wait: they appear here as they come.",
         },
-        curl: if found.rows.is_empty() { curl(&headers, &api).await? } else { String::new() },
+        curl: if found.rows.is_empty() && state.is_none() {
+            curl(&headers, &api).await?
+        } else {
+            String::new()
+        },
         pager: Pager::new(&href(state), after.is_some(), found.next),
         seen: data.newest_event(),
         shell: shell.at("/ops/leads").live("/ops/live"),

@@ -47,6 +47,7 @@ async fn nothing_is_sent_while_nothing_changes_and_nobody_polls_when_nobody_look
     let session = ops.sign_in().await;
     let mut events = session.live("/ops/live").await;
     events.until("newest", |_| true).await;
+    events.until("health", |_| true).await;
     let quiet = tokio::time::timeout(Duration::from_millis(1500), events.next()).await;
     assert!(quiet.is_err(), "an event without a change: {quiet:?}");
     assert!(idle(&ops).await < Duration::from_secs(1), "the poller looks");

@@ -44,7 +44,7 @@ macro_rules! portal_sql {
                select count(*) as n from (
                  select from switchyard.webhook_events e
                  where e.portal_id = p.id and e.state = 'rejected'
-                   and e.received_at > now() - interval '7 days' limit 1000) some
+                   and e.received_at > now() - interval '7 days' limit 1000) bounded
              ) r ",
             $rest
         )
