@@ -41,8 +41,9 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("switchyard-chaos-").tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
         let tuning = Tuning { durable: true, connections: 200 };
-        let postgres =
-            Postgres::start(folder.path(), tuning).await.map_err(|f| anyhow::anyhow!("{}", f.chain()))?;
+        let postgres = Postgres::start(folder.path(), tuning)
+            .await
+            .map_err(|f| anyhow::anyhow!("{}", f.chain()))?;
         let redis = if with_redis {
             let port = free_port()?;
             Some((port, start_redis(port).await?))
@@ -213,7 +214,7 @@ async fn start_redis(port: u16) -> anyhow::Result<Child> {
 
 /// The program lies beside the test's own folder.
 fn program() -> PathBuf {
-    switchyard_tests::program()
+    switchyard_tests::program::program()
 }
 
 fn free_port() -> anyhow::Result<u16> {
@@ -230,4 +231,3 @@ async fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
     }
     anyhow::bail!("nobody listens on {address}")
 }
-

@@ -112,7 +112,11 @@ fn request(load: &Load, id: &str) -> String {
     );
     format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nX-API-Key: {}\r\nContent-Length: {}\r\n\r\n{}",
-        load.path, load.address, load.key, body.len(), body
+        load.path,
+        load.address,
+        load.key,
+        body.len(),
+        body
     )
 }
 

@@ -28,7 +28,9 @@ async fn main() -> anyhow::Result<()> {
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
     // Durable as in production: the figures mean nothing otherwise.
     let tuning = Tuning { durable: true, connections: 200 };
-    let server = Postgres::start(folder.path(), tuning).await.map_err(|f| anyhow::anyhow!("{}", f.chain()))?;
+    let server = Postgres::start(folder.path(), tuning)
+        .await
+        .map_err(|f| anyhow::anyhow!("{}", f.chain()))?;
     let result = measure(folder.path(), server.owner_url().expose_secret(), rounds, time).await;
     server.stop().await;
     result

@@ -82,7 +82,12 @@ impl Peers {
 
     /// Express and BullMQ take webhooks; with `durable` each is first a row in PostgreSQL. Fails
     /// unless what is stored equals what was answered with 2xx.
-    pub async fn ingest(&self, durable: bool, connections: usize, time: Duration) -> anyhow::Result<Outcome> {
+    pub async fn ingest(
+        &self,
+        durable: bool,
+        connections: usize,
+        time: Duration,
+    ) -> anyhow::Result<Outcome> {
         let port = free_port()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let before = self.stored(durable).await?;
