@@ -16,6 +16,7 @@ pub async fn send(
     leads: usize,
     connections: usize,
 ) -> anyhow::Result<Vec<String>> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
     let next = Arc::new(AtomicUsize::new(0));
     let senders: Vec<_> = (0..connections)

@@ -115,8 +115,15 @@ impl Browser {
         }
     }
 
+    /// A live update may put a new element in the place of the one that was found.
     async fn click(&self, css: &str) {
-        self.see(css).await.click().await.unwrap();
+        for _ in 0..10 {
+            match self.see(css).await.click().await {
+                Err(e) if e.is_stale_element_reference() => {}
+                done => return done.unwrap(),
+            }
+        }
+        panic!("{css} changes all the time");
     }
 
     async fn run(&self, script: &str) -> Value {

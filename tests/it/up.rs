@@ -117,9 +117,10 @@ async fn the_demo_starts_takes_the_printed_lead_and_stops_without_a_trace() {
 async fn a_second_start_keeps_data_and_credentials() {
     let folder = open_folder();
     let (running, first) = up(folder.path(), "first", &[]).await;
+    let lead = r#"{"lead":"0198c0de-0000-7000-8000-000000000001"}"#;
     let said =
-        say(folder.path(), &[], ["--json", "enqueue", "leads.rescan_unassigned", "--in", "1h"]);
-    let job = said.await.json()["id"].clone();
+        say(folder.path(), &[], ["--json", "enqueue", "lead.distribute", lead, "--in", "1h"]).await;
+    let job = said.json()["id"].clone();
 
     let refused = say(folder.path(), &[], UP).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");

@@ -25,21 +25,22 @@ pub fn redis_url() -> String {
         .expect("SWITCHYARD_TEST_REDIS_URL is not set: run the tests with `ops/test`")
 }
 
-/// A migrated database of its own, dropped when this is.
+/// A migrated database of its own.
 pub struct TestDb {
     /// Where it is, with the owner's rights.
     pub url: SecretString,
     /// The store, under the application's roles. Wake-ups go nowhere; the sweep must do.
     pub db: Db,
-    name: String,
 }
 
 impl TestDb {
     /// Makes one.
     pub async fn new() -> Self {
         let template = template().await;
-        let name = format!("sy_test_{}", Uuid::new_v4().simple());
+        // The process id tells whose it is, see `sweep`.
+        let name = format!("sy_test_{}_{}", std::process::id(), Uuid::new_v4().simple());
         let mut admin = admin().await;
+        sweep(&mut admin).await;
         sqlx::raw_sql(AssertSqlSafe(format!("create database {name} template {template}")))
             .execute(&mut admin)
             .await
@@ -47,7 +48,7 @@ impl TestDb {
         let url = SecretString::from(with_database(&server_url(), &name));
         let db = Db::connect(DbConfig::new(url.clone()), Arc::new(Silence::default()))
             .expect("a well-formed URL");
-        Self { url, db, name }
+        Self { url, db }
     }
 
     /// The same database with other wake-ups.
@@ -69,20 +70,24 @@ impl TestDb {
     }
 }
 
-impl Drop for TestDb {
-    fn drop(&mut self) {
-        let name = std::mem::take(&mut self.name);
-        // The test's runtime is ending, so the clean-up brings its own.
-        let clean = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            if let Ok(runtime) = runtime {
-                runtime.block_on(async {
-                    let drop = format!("drop database if exists {name} with (force)");
-                    let _ = sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut admin().await).await;
-                });
-            }
-        });
-        let _ = clean.join();
+/// Drops what ended tests left behind, a few at a time. A test cannot drop its own database: its
+/// runtime stands still by then, and a connection that it was just opening would hold up the
+/// server (DROP DATABASE waits for every session, also one that waits for a password) for a minute.
+async fn sweep(admin: &mut PgConnection) {
+    let left: Vec<String> = sqlx::query_scalar(
+        "select datname from pg_database where datname like 'sy\\_test\\_%' order by random()",
+    )
+    .fetch_all(&mut *admin)
+    .await
+    .expect("an answer");
+    let ended = |name: &String| {
+        let pid = name.split('_').nth(2).unwrap_or_default();
+        !std::path::Path::new("/proc").join(pid).exists()
+    };
+    for name in left.into_iter().filter(ended).take(3) {
+        // Another test may be dropping it too.
+        let drop = AssertSqlSafe(format!("drop database if exists {name} with (force)"));
+        let _ = sqlx::raw_sql(drop).execute(&mut *admin).await;
     }
 }
 

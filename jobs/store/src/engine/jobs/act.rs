@@ -4,7 +4,7 @@ use super::read::{JobRow, find};
 use crate::engine::enqueue;
 use crate::{Db, Result, StoreFault};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use std::time::Duration;
 use switchyard_queue::{JobId, JobState, LaneId, NewJob, Options, WakeToken};
 use uuid::Uuid;
@@ -68,7 +68,9 @@ pub async fn retry(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
     let mut tx = db.engine().begin().await?;
     let (id, lane) = match lock(&mut tx, id).await? {
         Some(job) => {
-            revive(&mut tx, id, &job).await?;
+            if let Err(refusal) = revive(&mut tx, id, &job).await {
+                return refuse(tx, refusal).await;
+            }
             (id, LaneId(job.lane))
         }
         None => enqueue_copy(&mut tx, id).await?,
@@ -76,6 +78,13 @@ pub async fn retry(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
     tx.commit().await?;
     db.wake().send(&[WakeToken::Lane(lane)]);
     found(db, id).await
+}
+
+/// Lets the job's row go before the caller hears of the refusal: a transaction that is only dropped
+/// rolls back a little later, and until then a claim passes the locked row over.
+async fn refuse<T>(tx: Transaction<'_, Postgres>, refusal: Refusal) -> Result<T, Refusal> {
+    tx.rollback().await?;
+    Err(refusal)
 }
 
 async fn revive(connection: &mut PgConnection, id: JobId, job: &Open) -> Result<(), Refusal> {
@@ -202,7 +211,7 @@ pub async fn discard(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
     match lock(&mut tx, id).await? {
         None => return Err(finished_or_missing(db, id).await),
         Some(job) if job.state == JobState::Discarded => {
-            return Err(Refusal::WrongState(job.state));
+            return refuse(tx, Refusal::WrongState(job.state)).await;
         }
         Some(job) if job.state == JobState::Running => {
             request_cancel(&mut tx, id).await?;
