@@ -92,8 +92,11 @@ fn check_sockets(fleet: &Fleet, states: &BTreeMap<String, String>, lost: &mut us
     let mut came: HashMap<String, usize> = HashMap::new();
     let both = fleet.smtp.record().all().into_iter().chain(fleet.twilio.record().all());
     for received in both {
-        // An SMTP session that was cut before the end of the data is no message.
-        *came.entry(received.marker).or_default() += usize::from(received.accepted);
+        // An e-mail's mark is its Message-ID, `<id@host>`. An SMTP session that was cut before the
+        // end of the data is no message.
+        let marker = received.marker.trim_start_matches('<');
+        let id = marker.split('@').next().unwrap_or_default();
+        *came.entry(id.to_owned()).or_default() += usize::from(received.accepted);
     }
     for (id, state) in states {
         let times = came.get(id).copied().unwrap_or_default();

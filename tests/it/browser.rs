@@ -126,6 +126,13 @@ impl Browser {
         panic!("{css} changes all the time");
     }
 
+    /// The text of what is there now, read at one stroke: a live update may replace the element.
+    async fn text(&self, css: &str) -> String {
+        self.see(css).await;
+        let script = format!("return document.querySelector({css:?})?.innerText ?? ''");
+        self.run(&script).await.as_str().unwrap_or_default().to_owned()
+    }
+
     async fn run(&self, script: &str) -> Value {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
@@ -195,23 +202,23 @@ async fn an_operator_watches_a_lead_and_retries_a_job() {
     // From the lead to one of its jobs.
     browser.click(&format!("#line-{event}-go")).await;
     browser.until("the lead's page", "return document.title.startsWith('Anna Nowak')").await;
-    let way = browser.see("#page .way").await.text().await.unwrap();
+    let way = browser.text("#page .way").await;
     for text in ["Webhook from Demo portal", "Offered to Nordhaus Immobilien", "WhatsApp to Jan"] {
         assert!(way.contains(text), "{way}");
     }
     browser.click(".chip[href^='/ops/jobs/']").await;
     browser.until("the job's page", "return document.title.startsWith('webhook.process')").await;
-    assert_eq!(browser.see("#state").await.text().await.unwrap(), "completed");
+    assert_eq!(browser.text("#state").await, "completed");
 
     // The dead letter runs again, and its page says so by itself.
     browser.client.goto(&format!("{}/ops/jobs/{dead}", ops.base)).await.unwrap();
-    assert_eq!(browser.see("#state").await.text().await.unwrap(), "discarded");
+    assert_eq!(browser.text("#state").await, "discarded");
     browser.see("#live[data-live=on]").await;
     browser.run("window.same = true").await;
     browser.click("form[action$='/retry'] button").await;
     let state = "return document.getElementById('state')?.textContent === 'completed'";
     browser.until("the job completes", state).await;
-    assert!(browser.see("#notices").await.text().await.unwrap().contains("runs again"));
+    assert!(browser.text("#notices").await.contains("runs again"));
     assert_eq!(browser.run("return window.same === true").await, json!(true));
     assert_eq!(ops.state(dead).await, JobState::Completed);
     assert_eq!(browser.complaints().await, Vec::<String>::new());
@@ -241,7 +248,7 @@ async fn rows_change_in_place_and_the_mail_is_seen() {
     let mail = line.assignments[0].messages.iter().find(|m| m.channel == "email").unwrap();
     browser.client.goto(&format!("{}/ops/messages/{}", ops.base, mail.id)).await.unwrap();
     browser.see("iframe.mail").await.enter_frame().await.unwrap();
-    assert!(browser.see("body").await.text().await.unwrap().contains("Ewa"));
+    assert!(browser.text("body").await.contains("Ewa"));
     browser.client.enter_parent_frame().await.unwrap();
     assert_eq!(browser.complaints().await, Vec::<String>::new());
     browser.end().await;

@@ -1,4 +1,5 @@
 //! The rules of the contract, over whole ranges of input where there is a range.
+#![allow(clippy::unwrap_used)]
 
 use crate::{
     ClaimedJob, Context, Entropy, ErrorClass, Fence, Job, JobError, JobId, JobResult, JobState,
