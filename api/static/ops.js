@@ -43,6 +43,22 @@
   on("htmx:sseMessage", () => { newer(); tick(); });
   on("htmx:afterSwap", tick);
 
+  // Rows of every job that changed arrive; only those that this page shows are put in place.
+  on("htmx:sseBeforeMessage", (e) => {
+    if (e.detail.type !== "row") return;
+    e.preventDefault();
+    const parsed = document.createElement("template");
+    parsed.innerHTML = e.detail.data;
+    for (const row of [...parsed.content.querySelectorAll("tr[id]")]) {
+      row.removeAttribute("hx-swap-oob");
+      const shown = document.getElementById(row.id);
+      if (!shown) continue;
+      shown.replaceWith(row);
+      htmx.process(row);
+    }
+    tick();
+  });
+
   const notice = (text) => {
     const p = document.createElement("p");
     p.className = "notice bad";

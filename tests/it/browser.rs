@@ -254,12 +254,12 @@ async fn rows_change_in_place_and_the_mail_is_seen() {
     browser.end().await;
 }
 
-/// Draws the picture of the README: `SWITCHYARD_SCREENSHOT=docs/dashboard.png`, run with
+/// Draws the picture of the README: `SWITCHYARD_TEST_SCREENSHOT=docs/dashboard.png`, run with
 /// `--run-ignored only`.
 #[tokio::test]
 #[ignore = "makes a picture, proves nothing"]
 async fn picture() {
-    let to = std::env::var_os("SWITCHYARD_SCREENSHOT").expect("SWITCHYARD_SCREENSHOT names a file");
+    let to = std::env::var_os("SWITCHYARD_TEST_SCREENSHOT").expect("SWITCHYARD_TEST_SCREENSHOT names a file");
     let ops = Ops::new().await;
     ops.work();
     ops.dead_letter().await;
