@@ -259,7 +259,8 @@ async fn rows_change_in_place_and_the_mail_is_seen() {
 #[tokio::test]
 #[ignore = "makes a picture, proves nothing"]
 async fn picture() {
-    let to = std::env::var_os("SWITCHYARD_TEST_SCREENSHOT").expect("SWITCHYARD_TEST_SCREENSHOT names a file");
+    let to = std::env::var_os("SWITCHYARD_TEST_SCREENSHOT")
+        .expect("SWITCHYARD_TEST_SCREENSHOT names a file");
     let ops = Ops::new().await;
     ops.work();
     ops.dead_letter().await;
