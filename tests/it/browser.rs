@@ -7,6 +7,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,17 +28,18 @@ struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Asked politely it closes its browser as well; the second way is for a driver that hangs.
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0));
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        use nix::sys::signal::{Signal, killpg};
+        // Asked politely it closes its browser as well. A test that failed left its browser open:
+        // it stands in the driver's process group.
+        let group = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
+        let _ = killpg(group, Signal::SIGTERM);
         let asked = Instant::now();
-        while asked.elapsed() < Duration::from_secs(5) {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
+        while asked.elapsed() < Duration::from_secs(5)
+            && !matches!(self.child.try_wait(), Ok(Some(_)))
+        {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.child.kill();
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
@@ -57,6 +59,7 @@ impl Browser {
         let chromium = program(&["chromium", "chromium-browser", "google-chrome"]);
         let mut child = Command::new(program(&["chromedriver"]))
             .arg("--port=0")
+            .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
