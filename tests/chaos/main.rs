@@ -2,7 +2,7 @@
 //! assignment, and no message may reach a provider's socket twice.
 //!
 //! The short form runs with all tests. The long one, 2,000 leads a test:
-//! `SWITCHYARD_CHAOS_LEADS=2000 ops/test --no-capture -E 'binary(chaos)'`.
+//! `SWITCHYARD_TEST_CHAOS_LEADS=2000 ops/test --no-capture -E 'binary(chaos)'`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)] // tests that print figures
 
 mod audit;
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn leads() -> usize {
-    std::env::var("SWITCHYARD_CHAOS_LEADS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+    std::env::var("SWITCHYARD_TEST_CHAOS_LEADS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
 }
 
 fn traffic(fleet: &Fleet) -> JoinHandle<anyhow::Result<Vec<String>>> {
