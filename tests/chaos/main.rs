@@ -39,7 +39,7 @@ async fn workers_api_and_schedulers_are_killed() {
     let sending = traffic(&fleet);
     // While leads come in, so that the victim is in the middle of work; then the dust may settle.
     let mut round = 0;
-    while round < 6 || (!sending.is_finished() && round < leads() / 40) {
+    while round < 6 || (!sending.is_finished() && round < leads() / 20) {
         // Not a wait for a condition: this is the rhythm of the disaster.
         sleep(Duration::from_millis(250)).await;
         fleet.kill_worker(round).await.unwrap();
