@@ -15,6 +15,9 @@ pub struct Findings {
     /// Leads, assignments or messages that are there twice, and messages that came to a provider's
     /// socket twice.
     pub duplicated: usize,
+    /// Messages whose state is not what their provider's socket saw: sent but never there, there
+    /// but not known to be sent, or not sent at all.
+    pub contradictions: usize,
     /// Messages that a kill left in doubt.
     pub unknown: usize,
     /// From the kill of a worker until its jobs ran again, by job.
@@ -74,10 +77,11 @@ pub async fn audit(fleet: &Fleet, events: &[String]) -> anyhow::Result<Findings>
     // two events for one lead may not be.
     ensure!(leads.len() == events.len(), "{} leads for {} accepted", leads.len(), events.len());
     let states = messages(&mut owner).await?;
-    duplicated += check_sockets(fleet, &states, &mut lost);
+    let (twice, contradictions) = check_sockets(fleet, &states);
+    duplicated += twice;
     let unknown = states.values().filter(|s| *s == "unknown").count();
     let resumed = resumed(fleet, &mut owner).await?;
-    Ok(Findings { accepted: events.len(), lost, duplicated, unknown, resumed })
+    Ok(Findings { accepted: events.len(), lost, duplicated, contradictions, unknown, resumed })
 }
 
 async fn messages(owner: &mut sqlx::PgConnection) -> anyhow::Result<BTreeMap<String, String>> {
@@ -87,8 +91,9 @@ async fn messages(owner: &mut sqlx::PgConnection) -> anyhow::Result<BTreeMap<Str
 }
 
 /// Every message that is `sent` came exactly once to a socket; one in doubt at most once; no other
-/// state is left. Gives how many came twice.
-fn check_sockets(fleet: &Fleet, states: &BTreeMap<String, String>, lost: &mut usize) -> usize {
+/// state is left. Gives how many came twice, and how many do not fit.
+fn check_sockets(fleet: &Fleet, states: &BTreeMap<String, String>) -> (usize, usize) {
+    let mut contradictions = 0;
     let mut came: HashMap<String, usize> = HashMap::new();
     let both = fleet.smtp.record().all().into_iter().chain(fleet.twilio.record().all());
     for received in both {
@@ -107,10 +112,12 @@ fn check_sockets(fleet: &Fleet, states: &BTreeMap<String, String>, lost: &mut us
         };
         if !fits {
             println!("message {id} is `{state}` and came {times} times");
-            *lost += usize::from(times == 0);
+            contradictions += 1;
         }
     }
-    came.values().filter(|n| **n > 1).count()
+    // A message that no table knows would be one too many at the socket.
+    let strangers = came.keys().filter(|id| !states.contains_key(*id)).count();
+    (came.values().filter(|n| **n > 1).count(), contradictions + strangers)
 }
 
 /// How long the jobs of a killed worker lay before they ran again.
@@ -137,7 +144,7 @@ async fn resumed(fleet: &Fleet, owner: &mut sqlx::PgConnection) -> anyhow::Resul
 }
 
 impl Findings {
-    /// Prints the figures and fails if anything was lost or came twice.
+    /// Prints the figures and fails if anything was lost, came twice or does not fit together.
     pub fn judge(&self, what: &str) {
         let at = |share: f64| {
             let index = (self.resumed.len().max(1) - 1) as f64 * share;
@@ -154,6 +161,7 @@ impl Findings {
             at(0.5),
             at(1.0),
         );
-        assert_eq!((self.lost, self.duplicated), (0, 0), "{what}: {self:?}");
+        let faults = (self.lost, self.duplicated, self.contradictions);
+        assert_eq!(faults, (0, 0, 0), "{what}: {self:?}");
     }
 }

@@ -170,19 +170,25 @@ impl<S: JobStore> Claims<S> {
         let worker = Arc::clone(&self.worker);
         let lease = worker.config.lease;
         let dead = worker.dead();
-        let request =
-            ClaimRequest { worker: id, kinds: &worker.kinds, lanes: &takes, lease, dead: &dead };
+        let request = ClaimRequest {
+            worker: id,
+            kinds: &worker.kinds,
+            lanes: &takes,
+            lease,
+            dead: &dead,
+            alone,
+        };
         let began = Instant::now();
         let jobs = within(lease, "claim", worker.store.claim(&request)).await?;
         let lanes: Vec<LaneId> = jobs.iter().map(|j| j.lane).collect();
         self.fruitful |= !jobs.is_empty();
-        // Nothing else is claimed while this loop waits, so alone then is alone now.
-        let fit = alone || (jobs.len() == 1 && worker.flight.len() == 0);
-        let suspects: Vec<LaneId> = jobs.iter().filter(|j| j.crashes > 0).map(|j| j.lane).collect();
+        let suspects: Vec<LaneId> =
+            jobs.iter().filter(|j| j.is_suspect()).map(|j| j.lane).collect();
         let admitted = worker.flight.admit(jobs, began + lease);
         let (mut run, mut misfits) = (Vec::with_capacity(admitted.len()), Vec::new());
         for (flying, ticket) in admitted {
-            if flying.job.crashes > 0 && !fit {
+            // Nothing else was claimed while this loop waited, so alone then is alone now.
+            if flying.job.is_suspect() && !alone {
                 flying.stop(Stop::Misfit);
                 misfits.push(Claimed::new((flying, ticket)));
             } else {
@@ -193,7 +199,7 @@ impl<S: JobStore> Claims<S> {
             self.suspects.claimed_alone(!lanes.is_empty(), !suspects.is_empty());
         } else {
             self.lanes.claimed(&takes, &lanes);
-            self.suspects.met(&suspects, fit, Instant::now());
+            self.suspects.met(&suspects, Instant::now());
         }
         if let Err(too_late) = worker.handoff.push(run) {
             misfits.extend(too_late);

@@ -24,7 +24,7 @@ pub(crate) enum Stop {
     Doubt,
     /// The store said that the claim no longer stands.
     Lost,
-    /// It was claimed, but must not run in this company: a job with crashes runs alone.
+    /// It was claimed, but must not run in this company: a suspect runs alone.
     Misfit,
     /// It waited here for a free slot for too long; another worker may have one.
     Stale,

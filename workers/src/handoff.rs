@@ -1,7 +1,7 @@
 //! Between the claim loop and apalis: claimed jobs that wait for a free slot.
 //!
 //! A channel would do, but for two things: what waits here can be taken back out (at shutdown, or
-//! when slots do not come free), and a job with crashes starts only when nothing else runs, while
+//! when slots do not come free), and a suspect starts only when nothing else runs, while
 //! nothing else starts beside it. Its length is bounded by the claim loop, which never claims more
 //! than the free slots and a small prefetch.
 
@@ -31,7 +31,7 @@ struct Inner {
     waiting: VecDeque<Claimed>,
     slots: usize,
     running: usize,
-    /// A job with crashes is running.
+    /// A suspect is running.
     alone: bool,
     closed: bool,
     waker: Option<Waker>,
@@ -84,7 +84,7 @@ impl Handoff {
             _ if inner.closed => false,
             None => false,
             Some(next) if next.flying.stopped().is_some() => true,
-            Some(next) if next.flying.job.crashes > 0 => inner.running == 0,
+            Some(next) if next.flying.job.is_suspect() => inner.running == 0,
             Some(_) => inner.running < inner.slots && !inner.alone,
         };
         let next = if may_start { inner.waiting.pop_front() } else { None };
@@ -94,7 +94,7 @@ impl Handoff {
         };
         if next.flying.stopped().is_none() {
             inner.running += 1;
-            inner.alone = next.flying.job.crashes > 0;
+            inner.alone = next.flying.job.is_suspect();
             next.slot = Some(Slot(Arc::clone(self)));
         }
         Poll::Ready(next)

@@ -2,13 +2,19 @@
 
 use crate::Worker;
 use crate::backoff::{Backoff, cause, jittered, within};
+use futures::FutureExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use switchyard_queue::{JobStore, Presence, WorkerInfo};
+use switchyard_queue::{JobStore, Presence, Reaped, WorkerInfo};
 use tokio_util::sync::CancellationToken;
 
-/// How often the dead are looked for.
-const REAP: Duration = Duration::from_millis(250);
+/// How often the dead are looked for, by all the workers together: each of them the less often the
+/// more there are.
+const REAP: Duration = Duration::from_millis(25);
+/// How often at least, however many there are.
+const REAP_AT_LEAST: Duration = Duration::from_secs(1);
+/// How often at most: one worker alone has only those of other machines to look for.
+const REAP_AT_MOST: Duration = Duration::from_millis(50);
 /// How long registering or leaving may take before it is tried again or left.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What stopped attempts get beyond their grace to be written down, before others are claimed.
@@ -58,6 +64,8 @@ async fn present<S: JobStore>(
     presence: &Presence,
     leave: &CancellationToken,
 ) -> bool {
+    // What was said of an earlier number must not end this one.
+    let _ = worker.declared_dead.notified().now_or_never();
     let claiming = async {
         finish_with_the_past(worker).await;
         worker.flight.begin_session(presence.id);
@@ -99,26 +107,27 @@ async fn goodbye<S: JobStore>(worker: &Worker<S>, presence: Presence) {
 /// Looks for the dead, and wakes the claim loop when there are new ones.
 pub(crate) async fn reap<S: JobStore>(worker: Arc<Worker<S>>) {
     let mut backoff = Backoff::store();
-    let mut wait = jittered(REAP);
+    let mut wait = REAP_AT_MOST;
     loop {
         tokio::time::sleep(wait).await;
         wait = match within(PATIENCE, "look for dead workers", worker.store.reap()).await {
-            Ok(dead) => {
+            Ok(Reaped { gone, live }) => {
                 backoff.reset();
-                if worker.session.borrow().is_some_and(|me| dead.contains(&me)) {
+                if worker.session.borrow().is_some_and(|me| gone.contains(&me)) {
                     worker.declared_dead.notify_one();
                 }
-                if worker.bury(dead) {
+                if worker.bury(gone) {
                     worker.signals.everywhere();
                 }
-                jittered(REAP)
+                let share = REAP.saturating_mul(u32::try_from(live).unwrap_or(u32::MAX));
+                jittered(share.clamp(REAP_AT_MOST, REAP_AT_LEAST))
             }
             Err(error) => {
                 tracing::warn!(
                     error = cause(&error),
                     "the dead could not be looked for; trying again"
                 );
-                backoff.next().max(REAP)
+                backoff.next().max(REAP_AT_MOST)
             }
         };
     }

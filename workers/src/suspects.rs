@@ -1,6 +1,6 @@
-//! Jobs that were running when their worker vanished. One of them may have killed it, so each runs
-//! alone: while it is claimed this process has no other job in hand, and if the process dies again
-//! there is no doubt which job did it. No I/O.
+//! Suspects: jobs whose workers vanished more than once. One of them may be what kills them, so each
+//! runs alone: while it is claimed this process has no other job in hand, and if the process dies
+//! again there is no doubt which job did it. No I/O.
 //!
 //! A claim that brings such jobs in among others gives them back at once and notes their lanes. The
 //! worker then finishes what it has, claims from those lanes one job at a time, each alone, and
@@ -46,10 +46,8 @@ impl Suspects {
         &self.lanes
     }
 
-    /// A normal claim brought in suspects of these lanes. `kept`: it was a single job and there
-    /// was no other in hand, so it runs; otherwise they were given back.
-    pub(crate) fn met(&mut self, lanes: &[LaneId], kept: bool, now: Instant) {
-        self.running |= kept && !lanes.is_empty();
+    /// A normal claim brought in suspects of these lanes, and they were given back.
+    pub(crate) fn met(&mut self, lanes: &[LaneId], now: Instant) {
         if self.lanes.is_empty() && !lanes.is_empty() {
             self.turn = Some((true, now));
         }

@@ -140,6 +140,11 @@ pub struct Enqueued {
     pub lane: LaneId,
 }
 
+/// A job whose workers vanished this many times runs alone from then on. Not after the first time:
+/// almost always the process was killed from outside, and its jobs should run again at once, all
+/// together. If one of them did it, it does it again, and then few are left to be looked at.
+pub const SUSPECT_AFTER: i16 = 2;
+
 /// A job in the hands of a worker.
 #[derive(Clone, Debug)]
 pub struct ClaimedJob {
@@ -173,4 +178,12 @@ pub struct ClaimedJob {
     pub created_at: DateTime<Utc>,
     /// When it was due.
     pub run_at: DateTime<Utc>,
+}
+
+impl ClaimedJob {
+    /// Whether it may have taken its workers down with it; see [`SUSPECT_AFTER`].
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.crashes >= SUSPECT_AFTER
+    }
 }

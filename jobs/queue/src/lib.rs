@@ -23,7 +23,7 @@ mod tests;
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use context::Context;
 pub use ids::{Fence, JobId, LaneId, WorkerId};
-pub use job::{ClaimedJob, Enqueued, Job, NewJob};
+pub use job::{ClaimedJob, Enqueued, Job, NewJob, SUSPECT_AFTER};
 pub use options::{Options, QueueName};
 pub use outbox::Outbox;
 pub use outcome::{ErrorClass, JobError, JobResult, Outcome, Settled};
@@ -33,8 +33,8 @@ pub use retry::RetryPolicy;
 pub use schedule::{MissedPolicy, ScheduleSpec};
 pub use state::JobState;
 pub use store::{
-    ActiveLane, ClaimRequest, ErrorReport, Held, JobStore, LaneTake, Presence, Renewed, SettleAs,
-    Settlement, StoreError, WorkerInfo,
+    ActiveLane, ClaimRequest, ErrorReport, Held, JobStore, LaneTake, Presence, Reaped, Renewed,
+    SettleAs, Settlement, StoreError, WorkerInfo,
 };
 pub use trace::TraceContext;
 pub use wake::{Wake, WakeError, WakeToken};

@@ -60,6 +60,16 @@ pub struct Presence {
     pub guard: tokio_util::sync::DropGuard,
 }
 
+/// What a look for dead workers found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Workers that are gone and whose claims may still stand.
+    pub gone: Vec<WorkerId>,
+    /// How many workers are present, as far as is known: the more there are, the less often each
+    /// of them has to look.
+    pub live: usize,
+}
+
 /// A lane with work that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActiveLane {
@@ -89,6 +99,9 @@ pub struct ClaimRequest<'a> {
     pub lease: Duration,
     /// Workers known to be dead, whose claims are void.
     pub dead: &'a [WorkerId],
+    /// The worker has no other job in hand and begins this one at once: should it vanish now, the
+    /// job is to blame.
+    pub alone: bool,
 }
 
 /// A job held under a fence.
@@ -158,7 +171,7 @@ pub trait JobStore: Clone + Send + Sync + 'static {
     fn deregister(&self, worker: WorkerId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Looks for workers that died, marks them, and gives the ones whose claims may still stand.
-    fn reap(&self) -> impl Future<Output = Result<Vec<WorkerId>, StoreError>> + Send;
+    fn reap(&self) -> impl Future<Output = Result<Reaped, StoreError>> + Send;
 
     /// The lanes of these queues that have due work, paused ones left out.
     fn active_lanes(

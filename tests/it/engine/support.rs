@@ -86,8 +86,22 @@ pub async fn claim_as(
     let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
     let lanes: Vec<LaneTake> = lanes.into_iter().map(|l| LaneTake { lane: l.lane, take }).collect();
     let kinds = ["k".to_owned()];
-    let request = ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead };
+    let request = ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead, alone: false };
     store.claim(&request).await.unwrap()
+}
+
+/// Claims one job as a worker does that has nothing else in hand.
+pub async fn claim_alone(
+    store: &PgJobStore,
+    worker: WorkerId,
+    dead: &[WorkerId],
+) -> Option<ClaimedJob> {
+    let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
+    let lanes: Vec<_> = lanes.iter().map(|l| LaneTake { lane: l.lane, take: 1 }).collect();
+    let kinds = ["k".to_owned()];
+    let request =
+        ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease: LONG, dead, alone: true };
+    store.claim(&request).await.unwrap().pop()
 }
 
 pub fn held(job: &ClaimedJob) -> Held {

@@ -211,7 +211,8 @@ impl Line {
         let lanes: Vec<_> = lanes.iter().map(|l| LaneTake { lane: l.lane, take: 50 }).collect();
         let kinds = self.kinds();
         let lease = Duration::from_secs(60);
-        let request = ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead };
+        let request =
+            ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead, alone: false };
         self.store.claim(&request).await.unwrap()
     }
 

@@ -5,31 +5,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Options, Presence, Renewed,
-    Settlement, StoreError, WorkerId, WorkerInfo,
+    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Options, Presence, Reaped,
+    Renewed, Settlement, StoreError, WorkerId, WorkerInfo,
 };
 use switchyard_store::PgJobStore;
+
+const REGISTER: usize = 0;
+const REAP: usize = 1;
+const LANES: usize = 2;
+const CLAIM: usize = 3;
+const RENEW: usize = 4;
+const SETTLE: usize = 5;
 
 #[derive(Clone)]
 struct Flaky {
     inner: PgJobStore,
-    calls: Arc<AtomicU32>,
+    /// Calls so far, of each method by itself: the methods are called in a rhythm, and one count for
+    /// all would let the failures fall on the same method again and again.
+    calls: Arc<[AtomicU32; 6]>,
     /// Every so manieth call fails.
     one_in: u32,
 }
 
 impl Flaky {
     /// `None`: all is well. `Some(true)`: fail after the work was done, as when an answer is lost.
-    fn mood(&self) -> Option<bool> {
-        let n = self.calls.fetch_add(1, Ordering::Relaxed);
+    fn mood(&self, method: usize) -> Option<bool> {
+        let n = self.calls[method].fetch_add(1, Ordering::Relaxed) + 1;
         n.is_multiple_of(self.one_in).then(|| (n / self.one_in).is_multiple_of(2))
     }
 
     async fn perhaps<T>(
         &self,
+        method: usize,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match self.mood() {
+        match self.mood(method) {
             None => call.await,
             Some(true) => {
                 call.await?;
@@ -42,35 +52,35 @@ impl Flaky {
 
 impl JobStore for Flaky {
     async fn register(&self, info: &WorkerInfo) -> Result<Presence, StoreError> {
-        self.perhaps(self.inner.register(info)).await
+        self.perhaps(REGISTER, self.inner.register(info)).await
     }
 
     async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError> {
         self.inner.deregister(worker).await
     }
 
-    async fn reap(&self) -> Result<Vec<WorkerId>, StoreError> {
-        self.perhaps(self.inner.reap()).await
+    async fn reap(&self) -> Result<Reaped, StoreError> {
+        self.perhaps(REAP, self.inner.reap()).await
     }
 
     async fn active_lanes(&self, queues: &[String]) -> Result<Vec<ActiveLane>, StoreError> {
-        self.perhaps(self.inner.active_lanes(queues)).await
+        self.perhaps(LANES, self.inner.active_lanes(queues)).await
     }
 
     // A claim whose answer is lost stays claimed until its lease is over, so only the other failure.
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>, StoreError> {
-        match self.mood() {
+        match self.mood(CLAIM) {
             Some(_) => Err(StoreError::new("claim", "no connection")),
             None => self.inner.claim(request).await,
         }
     }
 
     async fn renew(&self, held: &[Held], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
-        self.perhaps(self.inner.renew(held, lease)).await
+        self.perhaps(RENEW, self.inner.renew(held, lease)).await
     }
 
     async fn settle(&self, results: &[Settlement]) -> Result<Vec<JobId>, StoreError> {
-        self.perhaps(self.inner.settle(results)).await
+        self.perhaps(SETTLE, self.inner.settle(results)).await
     }
 }
 

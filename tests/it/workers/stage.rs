@@ -282,6 +282,7 @@ impl Stage {
             kinds: vec!["act".to_owned()],
             queues: vec!["stage".to_owned()],
         };
+        let dead = store.reap().await.unwrap().gone;
         let presence = store.register(&info).await.unwrap();
         let lanes = store.active_lanes(&info.queues).await.unwrap();
         let lanes: Vec<_> = lanes.iter().map(|l| LaneTake { lane: l.lane, take: jobs }).collect();
@@ -290,11 +291,17 @@ impl Stage {
             kinds: &info.kinds,
             lanes: &lanes,
             lease: Duration::from_secs(600),
-            dead: &[],
+            dead: &dead,
+            alone: false,
         };
         let claimed = store.claim(&request).await.unwrap();
         assert_eq!(claimed.len(), jobs as usize, "the doomed worker claims what it is told");
+        let id = presence.id;
         drop(presence);
+        eventually("the doomed worker is seen to be gone", async || {
+            store.reap().await.unwrap().gone.contains(&id).then_some(())
+        })
+        .await;
     }
 
     /// The workers that are present.

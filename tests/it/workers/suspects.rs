@@ -25,10 +25,11 @@ async fn the_jobs_of_a_worker_that_vanished_run_again_long_before_their_lease_en
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_crash_left_behind_runs_alone_and_everything_else_goes_on() {
+async fn what_two_crashes_left_behind_runs_alone_and_everything_else_goes_on() {
     let stage = Stage::new().await;
     let crashed = (0..10).map(|n| (Act::Finish, Options::new().partition(n % 2))).collect();
     let crashed = stage.enqueue_all(crashed).await;
+    stage.crash_with(10).await;
     stage.crash_with(10).await;
     let normal = (0..400).map(|n| (Act::Finish, Options::new().partition(n % 5))).collect();
     stage.enqueue_all(normal).await;
@@ -40,18 +41,34 @@ async fn what_a_crash_left_behind_runs_alone_and_everything_else_goes_on() {
 
     let runs = stage.record.runs();
     assert_eq!(runs.len(), 410, "nothing ran twice");
-    let suspects: Vec<_> = runs.iter().filter(|r| r.job.crashes > 0).collect();
+    let suspects: Vec<_> = runs.iter().filter(|r| r.job.is_suspect()).collect();
     assert_eq!(suspects.len(), crashed.len());
     for suspect in &suspects {
-        assert_eq!(suspect.job.crashes, 1, "giving it back is no crash");
+        assert_eq!(suspect.job.crashes, 2, "giving it back is no crash");
         assert_eq!(suspect.beside, 0, "{} ran in company", suspect.job.id);
     }
+}
+
+#[tokio::test]
+async fn what_one_crash_left_behind_runs_again_all_together() {
+    let stage = Stage::new().await;
+    let waiting = (0..6).map(|_| (Act::Wait("go".to_owned()), Options::new())).collect();
+    let ids = stage.enqueue_all(waiting).await;
+    stage.crash_with(6).await;
+    let worker = stage.worker(brisk());
+    for id in &ids {
+        assert_eq!(stage.running(*id, 0).await.job.crashes, 1);
+    }
+    stage.record.open("go");
+    stage.completed(6).await;
+    worker.leave().await;
 }
 
 #[tokio::test]
 async fn nothing_else_is_in_hand_while_a_suspect_runs() {
     let stage = Stage::new().await;
     let suspect = stage.enqueue(Act::Wait("go".to_owned()), Options::new()).await;
+    stage.crash_with(1).await;
     stage.crash_with(1).await;
     let worker = stage.worker(brisk());
     stage.running(suspect, 0).await;

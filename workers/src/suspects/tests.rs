@@ -6,19 +6,10 @@ const A: LaneId = LaneId(1);
 const B: LaneId = LaneId(2);
 
 #[test]
-fn a_suspect_that_was_kept_holds_everything_until_it_is_written_down() {
-    let mut suspects = Suspects::default();
-    suspects.met(&[A], true, Instant::now());
-    assert!(suspects.hold(false));
-    assert!(!suspects.hold(true));
-    assert!(!suspects.hold(false), "other jobs are claimed again");
-}
-
-#[test]
 fn suspects_that_were_given_back_are_claimed_alone_until_the_lane_shows_no_more() {
     let mut suspects = Suspects::default();
     let now = Instant::now();
-    suspects.met(&[A, A, B], false, now);
+    suspects.met(&[A, A, B], now);
     assert!(!suspects.hold(false));
     assert_eq!(suspects.turn(now), Some(A));
     suspects.claimed_alone(true, true);
@@ -28,7 +19,7 @@ fn suspects_that_were_given_back_are_claimed_alone_until_the_lane_shows_no_more(
     suspects.claimed_alone(false, false);
     assert_eq!(suspects.turn(now), Some(A));
     suspects.claimed_alone(true, false);
-    assert_eq!(suspects.turn(now), None, "a job without crashes ends it");
+    assert_eq!(suspects.turn(now), None, "a job that is none ends it");
     assert!(!suspects.hold(false));
 }
 
@@ -36,7 +27,7 @@ fn suspects_that_were_given_back_are_claimed_alone_until_the_lane_shows_no_more(
 fn many_suspects_and_the_other_jobs_have_the_worker_in_turns() {
     let mut suspects = Suspects::default();
     let long_ago = Instant::now().checked_sub(PHASE * 2).expect("the machine is up for longer");
-    suspects.met(&[A], false, long_ago);
+    suspects.met(&[A], long_ago);
     assert_eq!(suspects.turn(long_ago), Some(A));
     suspects.claimed_alone(true, true);
     let now = Instant::now();

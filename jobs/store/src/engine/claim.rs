@@ -12,9 +12,9 @@ use switchyard_queue::{
 };
 use uuid::Uuid;
 
-/// A job goes into quarantine when its worker vanished this many times in a row: the first time a
-/// neighbour may have been to blame, the other three times it ran alone.
-const QUARANTINE_AFTER: i16 = 4;
+/// A job goes into quarantine when its worker vanished this many times in a row while the worker had
+/// nothing else in hand. Vanishing with others in hand proves nothing against any of them.
+const QUARANTINE_AFTER: i16 = 3;
 
 /// Lanes of these queues with work that is due or running, paused ones left out.
 ///
@@ -53,6 +53,7 @@ struct Row {
     attempt: i16,
     max_attempts: i16,
     crashes: i16,
+    lone_crashes: i16,
     timeout_ms: i32,
     tenant: Option<Uuid>,
     trace: Option<String>,
@@ -75,7 +76,7 @@ pub(crate) async fn take(
     let mut rows = claim(connection, request).await?;
     let held = |r: &Row| Held { id: JobId(r.id), fence: Fence(r.fence) };
     let unwanted: Vec<Held> = rows.iter().filter(|r| r.cancel_requested).map(held).collect();
-    let deadly = |r: &&Row| !r.cancel_requested && r.crashed && r.crashes >= QUARANTINE_AFTER;
+    let deadly = |r: &&Row| !r.cancel_requested && r.crashed && r.lone_crashes >= QUARANTINE_AFTER;
     let killers: Vec<Held> = rows.iter().filter(deadly).map(held).collect();
     if !unwanted.is_empty() {
         let why = "cancelled by an operator; its worker vanished before it could stop it";
@@ -115,7 +116,9 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Res
              lease_until = now() + $4 * interval '1 second', fence = j.fence + 1,
              worker = $3, claimed_at = now(),
              prior_worker = j.worker, prior_claimed_at = j.claimed_at,
-             crashes = j.crashes + case when j.worker is null then 0 else 1 end
+             crashes = j.crashes + case when j.worker is null then 0 else 1 end,
+             lone_crashes = j.lone_crashes + case when j.worker is not null and j.alone then 1 else 0 end,
+             alone = $7
            where j.ctid = any (array(
              select c.ctid
              from unnest($1::int[], $2::int[]) want(lane, n)
@@ -139,7 +142,7 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Res
            where c.prior_worker is null
            group by 1, 2, 3
          )
-         select id, fence, lane, kind, args, priority, attempt, max_attempts, crashes, timeout_ms,
+         select id, fence, lane, kind, args, priority, attempt, max_attempts, crashes, lone_crashes, timeout_ms,
            tenant, trace, request_id, created_at, run_at, cancel_requested,
            prior_worker is not null as crashed
          from claimed",
@@ -150,6 +153,7 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Res
     .bind(seconds(request.lease))
     .bind(dead)
     .bind(request.kinds)
+    .bind(request.alone)
     .fetch_all(connection)
     .await?;
     Ok(rows)
@@ -183,7 +187,8 @@ async fn quarantine(connection: &mut PgConnection, held: &[Held]) -> Result<()> 
         "with aside as (
            update engine.jobs j set stage = 4, prior_worker = j.worker, prior_claimed_at = j.claimed_at,
              worker = null, claimed_at = null, lease_until = null,
-             last_error = 'crash: its worker vanished ' || j.crashes || ' times in a row'
+             last_error = format('crash: its worker vanished %s times in a row, %s of them while it ran alone',
+               j.crashes, j.lone_crashes)
            from unnest($1::uuid[], $2::int8[]) i(id, fence)
            where j.id = i.id and j.fence = i.fence and j.worker is not null
            returning j.lane, j.kind

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Presence, Renewed, Settlement,
-    StoreError, WakeToken, WorkerId, WorkerInfo,
+    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Presence, Reaped, Renewed,
+    Settlement, StoreError, WakeToken, WorkerId, WorkerInfo,
 };
 
 /// A worker that went is remembered for two leases, and at least this long: after that its leases
@@ -109,12 +109,12 @@ impl PgJobStore {
         Ok(renewed)
     }
 
-    async fn reap_on_line(&self) -> Result<Vec<WorkerId>> {
+    async fn reap_on_line(&self) -> Result<Reaped> {
         let mut line = self.0.renew.take().await?;
         let limit = line.limit();
-        let reaped = within(limit, presence::reap(line.connection(), self.memory())).await?;
+        let (reaped, _) = within(limit, presence::reap(line.connection(), self.memory())).await?;
         line.keep();
-        Ok(reaped.gone)
+        Ok(reaped)
     }
 }
 
@@ -131,7 +131,7 @@ impl JobStore for PgJobStore {
         presence::deregister(&self.0.db, worker).await.map_err(failed("sign a worker off"))
     }
 
-    async fn reap(&self) -> Result<Vec<WorkerId>, StoreError> {
+    async fn reap(&self) -> Result<Reaped, StoreError> {
         self.reap_on_line().await.map_err(failed("look for dead workers"))
     }
 

@@ -106,9 +106,9 @@ pub async fn drop_slices(db: &Db, keep_days: u16) -> Result<u64> {
 /// # Errors
 /// If the database is not available.
 pub async fn rescue_hint(db: &Db) -> Result<u64> {
-    let reaped = presence::reap(db.engine(), Duration::ZERO).await?;
-    if reaped.newly > 0 {
+    let (_, newly) = presence::reap(db.engine(), Duration::ZERO).await?;
+    if newly > 0 {
         db.wake().send(&[WakeToken::Resync]);
     }
-    Ok(reaped.newly as u64)
+    Ok(newly as u64)
 }

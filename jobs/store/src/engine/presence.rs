@@ -8,7 +8,7 @@ use crate::{Db, Result, StoreFault};
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use std::time::Duration;
-use switchyard_queue::{Presence, WorkerId, WorkerInfo};
+use switchyard_queue::{Presence, Reaped, WorkerId, WorkerInfo};
 use tokio_util::sync::CancellationToken;
 
 /// How often the presence connection is asked for a sign of life. A connection that is closed is
@@ -113,16 +113,8 @@ pub(crate) async fn deregister(db: &Db, worker: WorkerId) -> Result<()> {
     Ok(())
 }
 
-/// What a look around found.
-pub(crate) struct Reaped {
-    /// Workers that are gone and whose claims may still stand.
-    pub gone: Vec<WorkerId>,
-    /// How many of them were found dead just now.
-    pub newly: usize,
-}
-
 /// Finds workers whose lock is free, marks them dead, and gives all that went within `window`
-/// (in good order or not: whoever left holds nothing any more).
+/// (in good order or not: whoever left holds nothing any more), with the number just found dead.
 ///
 /// One process looks at a time, because a probe holds the lock for a moment, and a second prober
 /// would take the dead worker for a live one. A worker that registers holds its lock before its
@@ -130,8 +122,10 @@ pub(crate) struct Reaped {
 pub(crate) async fn reap<'e>(
     executor: impl sqlx::PgExecutor<'e>,
     window: Duration,
-) -> Result<Reaped> {
-    let rows: Vec<(i64, bool)> = sqlx::query_as(
+) -> Result<(Reaped, usize)> {
+    const NEW: i32 = 0;
+    const LIVE: i32 = 2;
+    let rows: Vec<(i64, i32)> = sqlx::query_as(
         "with turn as materialized (select pg_try_advisory_xact_lock($1, 0) as mine),
          free as materialized (
            select id from engine.workers
@@ -142,17 +136,21 @@ pub(crate) async fn reap<'e>(
            where w.id = free.id and w.stopped_at is null and w.died_at is null
            returning w.id
          )
-         select id, true from died
+         select id, 0 from died
          union all
-         select id, false from engine.workers
+         select id, 1 from engine.workers
          where (stopped_at is not null or died_at is not null)
-           and coalesce(died_at, stopped_at) > now() - $3 * interval '1 second'",
+           and coalesce(died_at, stopped_at) > now() - $3 * interval '1 second'
+         union all
+         select count(*), 2 from engine.workers where stopped_at is null and died_at is null",
     )
     .bind(locks::REAPER)
     .bind(locks::WORKER)
     .bind(super::seconds(window))
     .fetch_all(executor)
     .await?;
-    let newly = rows.iter().filter(|(_, new)| *new).count();
-    Ok(Reaped { gone: rows.into_iter().map(|(id, _)| WorkerId(id)).collect(), newly })
+    let newly = rows.iter().filter(|(_, what)| *what == NEW).count();
+    let live = rows.iter().filter(|(_, what)| *what == LIVE).map(|(n, _)| *n).sum::<i64>();
+    let gone = rows.iter().filter(|(_, what)| *what != LIVE).map(|(id, _)| WorkerId(*id)).collect();
+    Ok((Reaped { gone, live: usize::try_from(live).unwrap_or_default() }, newly))
 }

@@ -174,6 +174,7 @@ impl Rows {
                  attempt = case when i.result in (2, 4) then j.attempt + 1 else j.attempt end,
                  last_error = case when i.result in (2, 4) then i.said else j.last_error end,
                  crashes = case when i.result = 5 then j.crashes else 0 end,
+                 lone_crashes = case when i.result = 5 then j.lone_crashes else 0 end,
                  prior_worker = j.worker, prior_claimed_at = j.claimed_at,
                  worker = null, claimed_at = null, lease_until = null
                from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[])

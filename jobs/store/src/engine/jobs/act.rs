@@ -94,7 +94,7 @@ async fn revive(connection: &mut PgConnection, id: JobId, job: &Open) -> Result<
         other => return Err(Refusal::WrongState(other)),
     }
     sqlx::query(
-        "update engine.jobs set stage = 0, run_at = statement_timestamp(), crashes = 0,
+        "update engine.jobs set stage = 0, run_at = statement_timestamp(), crashes = 0, lone_crashes = 0,
            attempt = case when stage = 1 then attempt else 0 end
          where id = $1",
     )
