@@ -5,6 +5,7 @@
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,6 +22,10 @@ pub struct Load {
     pub connections: usize,
     /// How long to begin new requests.
     pub time: Duration,
+    /// How many requests to send at most.
+    pub at_most: u64,
+    /// The leads' postal codes, in turns; an empty one is left out.
+    pub postal_codes: Vec<String>,
 }
 
 /// What came back.
@@ -47,8 +52,16 @@ impl Load {
         let begun = Instant::now();
         // Unique over all rounds of all runs.
         let run = uuid::Uuid::new_v4().simple().to_string();
+        let count = Arc::new(AtomicU64::new(0));
         let tasks: Vec<_> = (0..load.connections)
-            .map(|n| tokio::spawn(connection(Arc::clone(&load), format!("{run}-{n}"), begun)))
+            .map(|n| {
+                tokio::spawn(connection(
+                    Arc::clone(&load),
+                    format!("{run}-{n}"),
+                    begun,
+                    Arc::clone(&count),
+                ))
+            })
             .collect();
         let mut times = Vec::new();
         let mut outcome = Outcome::default();
@@ -75,15 +88,18 @@ async fn connection(
     load: Arc<Load>,
     prefix: String,
     begun: Instant,
+    sent_so_far: Arc<AtomicU64>,
 ) -> anyhow::Result<(u64, u64, Vec<u32>)> {
     let mut stream = TcpStream::connect(load.address).await.context("the server is not there")?;
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(8192);
     let (mut accepted, mut refused, mut times) = (0, 0, Vec::with_capacity(1 << 14));
     let mut n = 0_u64;
-    while begun.elapsed() < load.time {
+    while begun.elapsed() < load.time && sent_so_far.fetch_add(1, Ordering::Relaxed) < load.at_most
+    {
         n += 1;
-        let request = request(&load, &format!("{prefix}-{n}"));
+        let code = &load.postal_codes[n as usize % load.postal_codes.len()];
+        let request = request(&load, &format!("{prefix}-{n}"), code);
         let sent = Instant::now();
         stream.write_all(request.as_bytes()).await?;
         let status = answer(&mut stream, &mut buffer).await?;
@@ -95,18 +111,23 @@ async fn connection(
 
 /// A lead of about 1 KB, with an id and an e-mail address of its own, and the fields that each of
 /// the contestants demands.
-fn request(load: &Load, id: &str) -> String {
+fn request(load: &Load, id: &str, postal_code: &str) -> String {
     let fields: Vec<String> =
         (1..=8).map(|i| format!("\"field_{i}\":\"value number {i} of the lead form\"")).collect();
+    let place = match postal_code {
+        "" => String::new(),
+        code => format!("\"postal_code\":\"{code}\",\"country\":\"PL\","),
+    };
     let body = format!(
         concat!(
             r#"{{"event":"lead.created","id":"{id}","email":"jane.{id}@example.com","name":"Jane Doe","#,
-            r#""first_name":"Jane","last_name":"Doe","phone":"+14155550100","postal_code":"00-950","#,
-            r#""country":"PL","product":"Windows","company":"Example Corp","source":"landing-page","#,
+            r#""first_name":"Jane","last_name":"Doe","phone":"+14155550100",{place}"#,
+            r#""product":"Windows","company":"Example Corp","source":"landing-page","#,
             r#""tags":["inbound","demo","q3"],"utm":{{"source":"google","medium":"cpc","campaign":"spring"}},"#,
             r#""fields":{{{fields}}},"message":"{message}"}}"#
         ),
         id = id,
+        place = place,
         fields = fields.join(","),
         message = "I would like to know more. ".repeat(8).trim_end(),
     );

@@ -11,7 +11,7 @@ mod peers;
 use load::Outcome;
 use ours::Ours;
 use peers::Peers;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use std::time::Duration;
 use switchyard::local::postgres::{Postgres, Tuning};
 
 const JOBS: u64 = 50_000;
+/// Webhooks taken in before the whole line is run.
+const LEADS: u64 = 5_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -38,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> anyhow::Result<()> {
     let peers = Peers::new(folder, server).await?;
-    let ours = Ours::new(program()?, SecretString::from(server.to_owned())).await?;
+    let ours = Ours::new(program()?, folder, server, "switchyard_ingest").await?;
     let mut figures = Figures::default();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
@@ -49,10 +51,13 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
             let redis_only = peers.ingest(false, connections, time).await?;
             figures.ingest("Express + BullMQ (Redis only)", connections, &redis_only);
         }
-        let (leads, rate) = ours.line().await?;
-        println!("  {leads} leads went down the whole line");
-        figures.add("the whole line, leads/s: Switchyard", rate);
-        let (enqueued, processed) = ours.process(JOBS).await?;
+        for (mix, spread) in [("the demo's territories", true), ("all on one sequence", false)] {
+            let line = Ours::new(program()?, folder, server, "switchyard_line").await?;
+            let rate = line.line(LEADS, spread).await?;
+            figures.add(&format!("the whole line, {mix}, leads/s: Switchyard"), rate);
+        }
+        let empty = Ours::new(program()?, folder, server, "switchyard_process").await?;
+        let (enqueued, processed) = empty.process(JOBS).await?;
         figures.add("enqueue in batches of 1,000, jobs/s: Switchyard", enqueued);
         figures.add("process empty jobs, jobs/s: Switchyard", processed);
         for (name, which, tuning) in [

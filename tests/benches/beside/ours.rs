@@ -6,9 +6,9 @@ use anyhow::{Context as _, ensure};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,20 +23,40 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// The program, a database of its own, and the key of the demo portal.
+/// The program, a database of its own, the key of the demo portal and where it has territories.
 pub struct Ours {
     program: PathBuf,
+    folder: PathBuf,
     url: SecretString,
     portal_key: String,
+    postal_codes: Vec<String>,
     secret_key: String,
 }
 
 impl Ours {
-    /// Migrates and seeds a database.
-    pub async fn new(program: PathBuf, url: SecretString) -> anyhow::Result<Self> {
+    /// Makes, migrates and seeds the database `name` on this server.
+    pub async fn new(
+        program: PathBuf,
+        folder: &Path,
+        server: &str,
+        name: &'static str,
+    ) -> anyhow::Result<Self> {
         use base64::Engine;
-        let secret_key = base64::engine::general_purpose::STANDARD.encode([7_u8; 32]);
-        let mut ours = Self { program, url, portal_key: String::new(), secret_key };
+        let mut admin = PgConnection::connect(server).await?;
+        let create = format!("drop database if exists {name}; create database {name}");
+        for sql in create.split(';') {
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut admin).await?;
+        }
+        let mut url = reqwest::Url::parse(server)?;
+        url.set_path(name);
+        let mut ours = Self {
+            program,
+            folder: folder.join(name),
+            url: SecretString::from(String::from(url)),
+            portal_key: String::new(),
+            postal_codes: Vec::new(),
+            secret_key: base64::engine::general_purpose::STANDARD.encode([7_u8; 32]),
+        };
         ensure!(ours.command(&["migrate"]).status().await?.success(), "migrate failed");
         let seeded = ours.command(&["seed", "--json"]).output().await?;
         ensure!(seeded.status.success(), "seed failed");
@@ -44,6 +64,10 @@ impl Ours {
         let portals = told["portals"].as_array().context("seed tells of no portals")?;
         let demo = portals.iter().find(|p| p["code"] == "demo").context("no demo portal")?;
         ours.portal_key = demo["api_key"].as_str().context("no key")?.to_owned();
+        let agencies = told["agencies"].as_array().context("seed tells of no agencies")?;
+        let codes = agencies.iter().filter_map(|a| a["postal_codes"].as_array()).flatten();
+        ours.postal_codes = codes.filter_map(|c| c.as_str().map(str::to_owned)).collect();
+        ensure!(!ours.postal_codes.is_empty(), "seed tells of no territories");
         Ok(ours)
     }
 
@@ -51,6 +75,8 @@ impl Ours {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
+            .arg("--data-dir")
+            .arg(&self.folder)
             .env("DATABASE_URL", self.url.expose_secret())
             .env("SWITCHYARD_SECRET_KEY", &self.secret_key)
             .env("SWITCHYARD_LOG__FILTER", "warn")
@@ -70,7 +96,15 @@ impl Ours {
         let mut api = self.start(&["api", "--listen", &address.to_string()]).await?;
         wait_for(address).await?;
         let key = self.portal_key.clone();
-        let load = Load { address, path: "/api/webhooks/demo", key, connections, time };
+        let load = Load {
+            address,
+            path: "/api/webhooks/demo",
+            key,
+            connections,
+            time,
+            at_most: u64::MAX,
+            postal_codes: self.postal_codes.clone(),
+        };
         let outcome = load.run().await?;
         api.kill().await?;
         let rows = self.count("select count(*) from switchyard.webhook_events").await? - before;
@@ -78,24 +112,41 @@ impl Ours {
         Ok(outcome)
     }
 
-    /// Runs workers until every event is a lead whose messages are in the capture box; gives leads
-    /// and leads a second. Every lead is three jobs at least.
-    pub async fn line(&self) -> anyhow::Result<(u64, f64)> {
-        let open = "select count(*) from engine.jobs where stage < 2";
-        let leads = "select count(*) from switchyard.leads";
-        let before = self.count(leads).await?;
+    /// Takes `leads` webhooks in, then runs one worker until every one of them is a lead whose
+    /// messages are in the capture box; leads a second. Every lead is three jobs at least. With
+    /// `spread` they go round the territories of the demo, else none has a postal code and all
+    /// take turns in one place.
+    pub async fn line(&self, leads: u64, spread: bool) -> anyhow::Result<f64> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let mut api = self.start(&["api", "--listen", &address.to_string()]).await?;
+        wait_for(address).await?;
+        let load = Load {
+            address,
+            path: "/api/webhooks/demo",
+            key: self.portal_key.clone(),
+            connections: 32,
+            time: Duration::from_secs(600),
+            at_most: leads,
+            postal_codes: if spread { self.postal_codes.clone() } else { vec![String::new()] },
+        };
+        let sent = load.run().await?;
+        api.kill().await?;
+        let made = "select count(*) from switchyard.leads";
+        let before = self.count(made).await?;
         let begun = Instant::now();
         let mut worker = self.start(&["work"]).await?;
+        let open = "select count(*) from engine.jobs where stage < 2";
         while self.count(open).await? > 0 {
             ensure!(begun.elapsed() < Duration::from_secs(900), "the line does not come to an end");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let took = begun.elapsed();
         worker.kill().await?;
-        let made = self.count(leads).await? - before;
-        let events = self.count("select count(*) from switchyard.webhook_events").await?;
-        ensure!(self.count(leads).await? == events, "{events} events, but not as many leads");
-        Ok((made, made as f64 / took.as_secs_f64()))
+        let made = self.count(made).await? - before;
+        ensure!(made == sent.accepted, "{} accepted, {made} leads", sent.accepted);
+        let unsent = "select count(*) from switchyard.messages where state <> 'sent'";
+        ensure!(self.count(unsent).await? == 0, "some messages were not sent");
+        Ok(made as f64 / took.as_secs_f64())
     }
 
     async fn count(&self, sql: &'static str) -> anyhow::Result<u64> {

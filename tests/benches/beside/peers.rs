@@ -97,7 +97,15 @@ impl Peers {
             .env("DURABLE", if durable { "1" } else { "0" })
             .spawn()?;
         wait_for(address).await?;
-        let load = Load { address, path: "/webhooks/leads", key: KEY.into(), connections, time };
+        let load = Load {
+            address,
+            path: "/webhooks/leads",
+            key: KEY.into(),
+            connections,
+            time,
+            at_most: u64::MAX,
+            postal_codes: vec!["00-950".to_owned()],
+        };
         let outcome = load.run().await?;
         server.kill().await?;
         let stored = self.stored(durable).await? - before;
