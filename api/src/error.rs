@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
+use switchyard_queue::causes;
 use switchyard_store::StoreFault;
 use utoipa::ToSchema;
 
@@ -162,7 +163,7 @@ impl ApiError {
     }
 
     fn log(&self) {
-        let chain = self.0.cause.as_deref().map(chain).unwrap_or_default();
+        let chain = self.0.cause.as_deref().map(|e| causes(e).join(": ")).unwrap_or_default();
         if self.0.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(code = self.0.code, cause = chain, "request failed");
         } else if self.0.status.is_server_error() {
@@ -171,18 +172,6 @@ impl ApiError {
             tracing::debug!(code = self.0.code, cause = chain, status = %self.0.status, "refused");
         }
     }
-}
-
-/// The messages of an error and its causes, outermost first.
-fn chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(e) = next {
-        text.push_str(": ");
-        text.push_str(&e.to_string());
-        next = e.source();
-    }
-    text
 }
 
 impl std::fmt::Display for ApiError {

@@ -123,6 +123,29 @@ impl Base {
         vec![Probe { name: "redis", check: Arc::new(check) }]
     }
 
+    /// Says once in the log what to do if the database has not been brought up to date: the parts
+    /// go on trying, but none of them can tell why it fails.
+    pub async fn tell_if_behind(&self) {
+        loop {
+            match self.db.migration_status().await {
+                Ok(s) if s.applied >= s.known => return,
+                Ok(s) => {
+                    let remedy = "run `switchyard migrate`; it is found by itself then";
+                    let (applied, known) = (s.applied, s.known);
+                    tracing::error!(applied, known, remedy, "the database is not up to date");
+                    return;
+                }
+                Err(e) if e.is_transient() => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(e) => {
+                    let error = switchyard_queue::causes(&e).join(": ");
+                    let remedy = crate::database_help::remedy(&e);
+                    tracing::error!(error, remedy, "the database cannot be used as it is");
+                    return;
+                }
+            }
+        }
+    }
+
     /// Closes the connections, once the parts have ended.
     pub async fn close(&self) {
         self.db.close().await;

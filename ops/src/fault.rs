@@ -39,14 +39,7 @@ impl Fault {
     /// The chain of causes, outermost first, joined by colons.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.what.clone();
-        let mut next = self.source.as_deref().map(|e| e as &dyn Error);
-        while let Some(e) = next {
-            text.push_str(": ");
-            text.push_str(&e.to_string());
-            next = e.source();
-        }
-        text
+        switchyard_queue::causes(self).join(": ")
     }
 }
 

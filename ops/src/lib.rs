@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod compose;
 pub mod config;
+mod database_help;
 pub mod demo;
 mod doctor;
 pub mod fault;

@@ -61,12 +61,6 @@ impl Trouble {
 }
 
 /// The messages of an error and its causes.
-pub(crate) fn chain(e: &dyn Error) -> String {
-    let mut said = e.to_string();
-    let mut cause = e.source();
-    while let Some(e) = cause {
-        said = format!("{said}: {e}");
-        cause = e.source();
-    }
-    said
+pub(crate) fn chain(e: &(dyn Error + 'static)) -> String {
+    switchyard_queue::causes(e).join(": ")
 }

@@ -111,8 +111,8 @@ fn summarised(checks: Vec<Check>) -> Health {
 async fn database(api: &Api) -> Check {
     let answer = tokio::time::timeout(PATIENCE, api.db.migration_status()).await;
     let problem = match answer {
-        Ok(Ok(MigrationStatus { known, applied })) if applied >= known => None,
-        Ok(Ok(MigrationStatus { known, applied })) => {
+        Ok(Ok(MigrationStatus { known, applied, .. })) if applied >= known => None,
+        Ok(Ok(MigrationStatus { known, applied, .. })) => {
             Some(format!("{applied} of {known} migrations are applied: run `switchyard migrate`"))
         }
         Ok(Err(_)) => Some("it does not answer".to_owned()),

@@ -82,13 +82,7 @@ impl JobError {
     /// The messages of the whole chain of causes, outermost first.
     #[must_use]
     pub fn chain(&self) -> Vec<String> {
-        let mut chain = vec![self.source.to_string()];
-        let mut cause = self.source.source();
-        while let Some(e) = cause {
-            chain.push(e.to_string());
-            cause = e.source();
-        }
-        chain
+        crate::causes(self.source.as_ref())
     }
 }
 

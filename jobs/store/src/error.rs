@@ -31,6 +31,12 @@ pub enum StoreFault {
     /// Anything else the database said.
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
+    /// The database has a migration that this program does not know: it belongs to a newer one.
+    #[error("the database is ahead of this program: it has migration {0}, which is not known here")]
+    Ahead(i64),
+    /// A migration that is in the database is not the one that this program has under its number.
+    #[error("migration {0} in the database is not this program's migration {0}")]
+    Altered(i64),
     /// A value could not be written as JSON.
     #[error("a value could not be written as JSON")]
     Json(#[from] serde_json::Error),
@@ -41,6 +47,16 @@ impl StoreFault {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))
+    }
+
+    /// PostgreSQL's code for what it refused, if it answered at all.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<String> {
+        let (Self::Unavailable(e) | Self::Database(e) | Self::Constraint { source: e, .. }) = self
+        else {
+            return None;
+        };
+        code(e)
     }
 
     /// The name of the constraint that refused the row, if one did.
@@ -60,6 +76,18 @@ fn passes(code: &str) -> bool {
     matches!(&code[..2.min(code.len())], "08" | "53" | "57" | "40")
         || code == "25006" // read-only: a standby that is being promoted
         || code == "55P03" // lock not available
+}
+
+fn code(e: &sqlx::Error) -> Option<String> {
+    use sqlx::migrate::MigrateError;
+    match e {
+        sqlx::Error::Database(d) => d.code().map(|c| c.into_owned()),
+        sqlx::Error::Migrate(m) => match &**m {
+            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => code(e),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 impl From<sqlx::Error> for StoreFault {

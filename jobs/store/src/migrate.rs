@@ -4,6 +4,7 @@ use crate::{Db, Result, StoreFault};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::{Connection, PgConnection};
+use std::time::Duration;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
@@ -14,6 +15,23 @@ pub struct MigrationStatus {
     pub known: usize,
     /// Of those, how many the database has.
     pub applied: usize,
+    /// How many the database has that this program does not know: a newer one made them.
+    pub foreign: usize,
+}
+
+/// How long a server may take to let somebody in. One that accepts and says nothing would hold the
+/// start up for good.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+async fn connect(url: &SecretString) -> Result<PgConnection> {
+    let connecting = PgConnection::connect(url.expose_secret());
+    match tokio::time::timeout(CONNECT_PATIENCE, connecting).await {
+        Ok(connected) => Ok(connected?),
+        Err(late) => {
+            let late = std::io::Error::new(std::io::ErrorKind::TimedOut, late);
+            Err(StoreFault::Unavailable(sqlx::Error::Io(late)))
+        }
+    }
 }
 
 /// Brings the database up to date and lets the login use both roles. Safe to run from several
@@ -22,7 +40,7 @@ pub struct MigrationStatus {
 /// # Errors
 /// If a migration fails; what came before it stands.
 pub async fn migrate(owner_url: &SecretString) -> Result<MigrationStatus> {
-    let mut connection = PgConnection::connect(owner_url.expose_secret()).await?;
+    let mut connection = connect(owner_url).await?;
     MIGRATOR.run(&mut connection).await.map_err(to_fault)?;
     grant_roles(&mut connection).await?;
     let status = status(&mut connection).await;
@@ -35,7 +53,7 @@ pub async fn migrate(owner_url: &SecretString) -> Result<MigrationStatus> {
 /// # Errors
 /// If the database is not available.
 pub async fn migration_status(url: &SecretString) -> Result<MigrationStatus> {
-    let mut connection = PgConnection::connect(url.expose_secret()).await?;
+    let mut connection = connect(url).await?;
     // The everyday login has no rights but those of its roles.
     sqlx::query(
         "select set_config('role', 'switchyard_engine', false) where exists
@@ -61,16 +79,18 @@ impl Db {
 
 async fn status(connection: &mut PgConnection) -> Result<MigrationStatus> {
     let known = MIGRATOR.iter().count();
-    let exists: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
-        .fetch_one(&mut *connection)
-        .await?;
-    let applied = if exists {
-        let all = connection.list_applied_migrations("_sqlx_migrations").await.map_err(to_fault)?;
-        all.iter().filter(|a| MIGRATOR.version_exists(a.version)).count()
-    } else {
-        0
-    };
-    Ok(MigrationStatus { known, applied })
+    // A migration that failed leaves a table that the roles may not read: nothing is in place then.
+    let readable: bool = sqlx::query_scalar(
+        "select coalesce(has_table_privilege(to_regclass('_sqlx_migrations'), 'select'), false)",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !readable {
+        return Ok(MigrationStatus { known, applied: 0, foreign: 0 });
+    }
+    let all = connection.list_applied_migrations("_sqlx_migrations").await.map_err(to_fault)?;
+    let applied = all.iter().filter(|a| MIGRATOR.version_exists(a.version)).count();
+    Ok(MigrationStatus { known, applied, foreign: all.len() - applied })
 }
 
 /// A superuser may take any role; anybody else must be a member of it.
@@ -94,8 +114,11 @@ async fn grant_roles(connection: &mut PgConnection) -> Result<()> {
 }
 
 fn to_fault(e: sqlx::migrate::MigrateError) -> StoreFault {
+    use sqlx::migrate::MigrateError;
     match e {
-        sqlx::migrate::MigrateError::Execute(e) => e.into(),
+        MigrateError::Execute(e) => e.into(),
+        MigrateError::VersionMissing(version) => StoreFault::Ahead(version),
+        MigrateError::VersionMismatch(version) => StoreFault::Altered(version),
         other => StoreFault::from(sqlx::Error::Migrate(Box::new(other))),
     }
 }

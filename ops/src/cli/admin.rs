@@ -3,10 +3,10 @@
 use super::args::{AdminCreate, Global};
 use super::load;
 use super::output::{Failure, Output};
-use crate::Fault;
 use crate::compose::Base;
 use crate::config::Needs;
 use crate::local::random_password;
+use crate::{Fault, database_help};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use std::io::Read;
@@ -25,7 +25,7 @@ pub(super) async fn create(
         .map_err(|e| Failure::Usage(Fault::new("password", e.to_string())))?;
     let base = Base::open(config)?;
     let name = args.name.as_deref().unwrap_or(email);
-    let fault = |e| Fault::new("database", "the administrator could not be written").caused_by(e);
+    let fault = |e| database_help::fault("database", "the administrator could not be written", e);
     let mut tx = base.db.begin(Scope::Platform).await.map_err(fault)?;
     let there = administrators::by_email(&mut tx, email).await.map_err(fault)?;
     let created = match (there, args.reset) {

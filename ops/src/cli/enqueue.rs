@@ -3,9 +3,9 @@
 use super::args::{Enqueue, Global};
 use super::load;
 use super::output::{Failure, Output};
-use crate::Fault;
 use crate::compose::Base;
 use crate::config::{Needs, duration};
+use crate::{Fault, database_help};
 use serde_json::{Value, json};
 use switchyard_queue::{NewJob, TraceContext};
 use switchyard_store::Scope;
@@ -19,7 +19,7 @@ pub(super) async fn enqueue(
     let job = job(args)?;
     let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
     let base = Base::open(config)?;
-    let fault = |e| Fault::new("database", "the job could not be written").caused_by(e);
+    let fault = |e| database_help::fault("database", "the job could not be written", e);
     let mut tx = base.db.begin(Scope::Platform).await.map_err(fault)?;
     let done = tx.enqueue(job).await.map_err(fault)?;
     tx.commit().await.map_err(fault)?;
@@ -49,5 +49,7 @@ fn job(args: &Enqueue) -> Result<NewJob, Failure> {
     if let Some(priority) = args.priority {
         job.priority = priority;
     }
-    Ok(job.caused_by(Some(TraceContext::new_root()), Some("cli")))
+    // Each command is a request of its own, or the dashboard would show them all as one.
+    let request = format!("cli-{}", job.id);
+    Ok(job.caused_by(Some(TraceContext::new_root()), Some(&request)))
 }

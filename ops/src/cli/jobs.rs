@@ -3,9 +3,9 @@
 use super::args::{Global, JobArg, Jobs, JobsList};
 use super::load;
 use super::output::{Failure, Output, table};
-use crate::Fault;
 use crate::compose::Base;
 use crate::config::Needs;
+use crate::{Fault, database_help};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 use switchyard_store::jobs::{self, AttemptRow, JobDetail, JobFilter, JobRow, Refusal};
@@ -113,9 +113,7 @@ fn instant(t: DateTime<Utc>) -> String {
 }
 
 fn away(e: switchyard_store::StoreFault) -> Fault {
-    Fault::new("database", "the database did not answer as it should")
-        .remedy("`switchyard doctor` finds out what is wrong")
-        .caused_by(e)
+    database_help::fault("database", "the database did not answer as it should", e)
 }
 
 fn refused(refusal: Refusal) -> Failure {

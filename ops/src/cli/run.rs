@@ -135,7 +135,10 @@ async fn until_stopped(
     part: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let whole = async {
-        part.await;
+        tokio::select! {
+            () = part => {}
+            () = async { base.tell_if_behind().await; std::future::pending().await } => {}
+        }
         base.close().await;
     };
     tokio::select! {

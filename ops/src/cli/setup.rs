@@ -5,7 +5,8 @@ use super::load;
 use super::output::{Failure, Output, table};
 use crate::Fault;
 use crate::compose::Base;
-use crate::config::Needs;
+use crate::config::{Needs, without_password};
+use crate::database_help;
 use crate::demo::{self, DemoPlan};
 use crate::folder::Folder;
 use secrecy::{ExposeSecret, SecretString};
@@ -31,11 +32,9 @@ pub(super) async fn migrate(
     let Some(url) = config.owner_url.or(everyday) else {
         return Err(Fault::new("configuration", "there is no address of a database").into());
     };
-    let failed = |e| {
-        Fault::new("migrate", "the database could not be brought up to date")
-            .remedy("see the cause; database.owner_url must name a login that may change tables")
-            .caused_by(e)
-    };
+    let shown = without_password(url.expose_secret());
+    let failed =
+        |e| database_help::fault("migrate", format!("{shown} could not be brought up to date"), e);
     let status = switchyard_store::migrate(&url).await.map_err(failed)?;
     if let Some((name, password)) = &login {
         switchyard_store::grant_login(&url, name, password).await.map_err(failed)?;

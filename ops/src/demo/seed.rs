@@ -3,7 +3,7 @@
 
 use super::data::{AGENCIES, AgencySeed, COUNTRIES, PortalSeed, portal_seeds};
 use super::{AccountPlan, DemoAgency, DemoPlan, PortalPlan};
-use crate::Fault;
+use crate::{Fault, database_help};
 use chrono::{DateTime, Duration, Utc};
 use switchyard_api::password;
 use switchyard_catalog::line::{Cause, add_territories};
@@ -168,5 +168,5 @@ async fn verified(password: &str, phc: &str) -> bool {
 }
 
 fn refused(e: StoreFault) -> Fault {
-    Fault::new("demo", "the demo could not be put into the database").caused_by(e)
+    database_help::fault("demo", "the demo could not be put into the database", e)
 }

@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::compose::Base;
 use crate::config::{Config, written_duration};
+use crate::database_help;
 use crate::redis_ping;
 use chrono::Utc;
 use secrecy::SecretString;
@@ -74,7 +75,7 @@ pub(super) async fn server(
             found.push(Finding::fail(
                 "database",
                 format!("{shown}: {}", chain(&e)),
-                "start it, or mend DATABASE_URL: host, port, login, password, database",
+                database_help::remedy(&e),
             ));
             return None;
         }
@@ -145,6 +146,11 @@ pub(super) fn budget(facts: &ServerFacts, config: &DbConfig) -> Finding {
 
 pub(super) async fn migrations(url: &SecretString) -> Finding {
     match switchyard_store::migration_status(url).await {
+        Ok(s) if s.foreign > 0 => Finding::fail(
+            "migrations",
+            format!("{} are in place that this program does not know", s.foreign),
+            "run the newer Switchyard that made them",
+        ),
         Ok(s) if s.applied == s.known => {
             Finding::ok("migrations", format!("all {} are in place", s.known))
         }
@@ -153,7 +159,7 @@ pub(super) async fn migrations(url: &SecretString) -> Finding {
             format!("{} of {} are in place", s.applied, s.known),
             "run `switchyard migrate`",
         ),
-        Err(e) => Finding::fail("migrations", chain(&e), "run `switchyard migrate`"),
+        Err(e) => Finding::fail("migrations", chain(&e), database_help::remedy(&e)),
     }
 }
 
@@ -216,13 +222,6 @@ fn of_queues(queues: &[jobs::QueueSummary]) -> Finding {
     Finding::ok("queues", "nothing waits for long, no dead letters")
 }
 
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut next = e.source();
-    while let Some(e) = next {
-        text.push_str(": ");
-        text.push_str(&e.to_string());
-        next = e.source();
-    }
-    text
+fn chain(e: &StoreFault) -> String {
+    switchyard_queue::causes(e).join(": ")
 }
