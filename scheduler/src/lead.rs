@@ -63,6 +63,8 @@ async fn lead(
     while work.join_next().await.is_some() {}
     show_leader(false);
     match lost {
+        // At the end the tasks may be seen to have ended before the end itself is seen.
+        _ if shutdown.is_cancelled() => lock.release().await,
         Some(why) => tracing::warn!(why, "this scheduler no longer leads; another takes over"),
         None => lock.release().await,
     }
