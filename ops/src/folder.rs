@@ -22,7 +22,10 @@ impl Folder {
     /// # Errors
     /// If it cannot be made, or another process has it.
     pub fn take(path: &Path) -> Result<Self, Fault> {
-        let failed = |what: &str| Fault::new("data_folder", format!("{} {what}", path.display()));
+        let failed = |what: &str| {
+            Fault::new("data_folder", format!("{} {what}", path.display()))
+                .remedy("choose another folder with --data-dir, one that you may write to")
+        };
         if !path.exists() {
             fs::create_dir_all(path).map_err(|e| failed("cannot be made").caused_by(e))?;
             // PostgreSQL may run under another account, which must be able to walk in; what is

@@ -2,14 +2,15 @@
 
 use crate::Fault;
 use crate::compose::{self, Base};
-use crate::config::Config;
+use crate::config::{Config, without_password};
+use crate::database_help;
 use crate::demo::{self, Demo, DemoPlan};
 use crate::folder::Folder;
 use crate::local::postgres::{Postgres, Tuning};
-use crate::local::redis::Redis;
+use crate::local::redis::{self, Redis};
 use crate::signals::Signals;
 use crate::supervise::supervise;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use switchyard_queue::{Clock, SystemClock};
@@ -59,9 +60,17 @@ impl Servers {
 
     /// Without waiting for anybody's connection.
     async fn stop_now(self) {
-        if let Some(postgres) = self.postgres {
-            postgres.stop_now().await;
-        }
+        let postgres = async {
+            if let Some(postgres) = self.postgres {
+                postgres.stop_now().await;
+            }
+        };
+        let redis = async {
+            if let Some(redis) = self.redis {
+                redis.stop().await;
+            }
+        };
+        tokio::join!(postgres, redis);
     }
 }
 
@@ -140,6 +149,8 @@ async fn start(
     if private {
         servers.postgres = Some(Postgres::start(folder.path(), Tuning::default()).await?);
     }
+    // A start without it must not leave the one of a crashed start behind.
+    redis::clear(folder.path()).await;
     if wish.redis && config.redis_url.is_none() {
         let redis = Redis::start(folder.path()).await?;
         config.redis_url = Some(redis.url());
@@ -147,9 +158,8 @@ async fn start(
     }
     migrate(&mut config, servers.postgres.as_ref()).await?;
     let base = Base::open(config)?;
-    base.db.ping().await.map_err(|e| {
-        Fault::new("database", "the database does not let the program in").caused_by(e)
-    })?;
+    let closed = |e| database_help::fault("database", "the database does not let us in", e);
+    base.db.ping().await.map_err(closed)?;
     let demo = match wish.demo.unwrap_or(private) {
         true => Some(seed(&base, folder).await?),
         false => None,
@@ -167,9 +177,8 @@ async fn migrate(config: &mut Config, private: Option<&Postgres>) -> Result<(), 
         (None, None, None) => SecretString::from(String::new()),
     };
     switchyard_store::migrate(&owner).await.map_err(|e| {
-        Fault::new("migrate", "the database could not be brought up to date")
-            .remedy("`switchyard doctor` says more; database.owner_url must name a login that may change tables")
-            .caused_by(e)
+        let shown = without_password(owner.expose_secret());
+        database_help::fault("migrate", format!("{shown} could not be brought up to date"), e)
     })?;
     if let Some(server) = private {
         server.grant_login().await?;

@@ -11,6 +11,7 @@ mod imports;
 mod line;
 mod migrations;
 mod providers;
+mod rough;
 mod scheduler;
 mod up;
 mod wake;

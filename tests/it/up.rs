@@ -14,10 +14,21 @@ const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
 /// Starts `up` and waits for demo.json.
 async fn up(folder: &Path, name: &str, environment: &[(&str, &str)]) -> (Running, Value) {
-    let file = folder.join("data/demo.json");
+    up_in(folder, "data", name, environment, &UP).await
+}
+
+/// The same with the data folder `data` and these arguments.
+pub async fn up_in(
+    folder: &Path,
+    data: &str,
+    name: &str,
+    environment: &[(&str, &str)],
+    args: &[&str],
+) -> (Running, Value) {
+    let file = folder.join(data).join("demo.json");
     // After a crash the last start's file is still there.
     let _ = std::fs::remove_file(&file);
-    let mut running = Running::start(folder, name, environment, &UP);
+    let mut running = Running::start(folder, name, environment, args);
     let demo = until("demo.json", || {
         running.assert_runs();
         let text = std::fs::read(&file).ok();
@@ -28,7 +39,7 @@ async fn up(folder: &Path, name: &str, environment: &[(&str, &str)]) -> (Running
 }
 
 /// A request by curl: the status and the body.
-async fn curl(args: &[&str]) -> (String, String) {
+pub async fn curl(args: &[&str]) -> (String, String) {
     let mut command = Command::new("curl");
     command.args(["-s", "-w", "\n%{http_code}"]).args(args);
     let output = command.output().await.expect("curl is installed");
@@ -38,7 +49,7 @@ async fn curl(args: &[&str]) -> (String, String) {
 }
 
 /// Signs the administrator in; gives the token.
-async fn sign_in(demo: &Value) -> String {
+pub async fn sign_in(demo: &Value) -> String {
     let url = format!("{}/api/admin/auth/login", demo["api"].as_str().unwrap());
     let (status, body) =
         curl(&["-H", "Content-Type: application/json", "-d", &demo["admin"].to_string(), &url])
@@ -57,7 +68,7 @@ async fn jobs(folder: &Path, environment: &[(&str, &str)], kind: &str, state: &s
 }
 
 /// The processes that work in a folder: a PostgreSQL server keeps its data folder as its own.
-fn processes_in(folder: &Path) -> Vec<i32> {
+pub fn processes_in(folder: &Path) -> Vec<i32> {
     let folder = std::fs::canonicalize(folder).unwrap();
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
@@ -68,7 +79,7 @@ fn processes_in(folder: &Path) -> Vec<i32> {
 }
 
 /// The private server's process id.
-fn postmaster(folder: &Path) -> i32 {
+pub fn postmaster(folder: &Path) -> i32 {
     let text = std::fs::read_to_string(folder.join("data/postgres/postmaster.pid")).unwrap();
     text.lines().next().unwrap().parse().unwrap()
 }

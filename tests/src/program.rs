@@ -141,7 +141,13 @@ impl Running {
     /// What it logged so far.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log.with_extension("err")).unwrap_or_default()
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The file it logs to, which outlives it.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.log.with_extension("err")
     }
 
     /// Its process id.
@@ -158,10 +164,15 @@ impl Running {
     }
 
     /// Asks it to stop and waits; gives the exit code.
-    pub async fn stop(mut self) -> Option<i32> {
+    pub async fn stop(self) -> Option<i32> {
         use nix::sys::signal::{Signal, kill};
         let pid = i32::try_from(self.pid()).expect("a pid fits");
         kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+        self.end().await
+    }
+
+    /// Waits for its end; gives the exit code.
+    pub async fn end(mut self) -> Option<i32> {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended
             .unwrap_or_else(|_| panic!("it does not stop: {}", self.log()))

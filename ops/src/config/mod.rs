@@ -12,6 +12,7 @@ pub use reader::Entry;
 pub(crate) use reader::without_password;
 pub(crate) use value::{duration, written_duration};
 
+use crate::local;
 use base64::Engine;
 use reader::Reader;
 use secrecy::SecretString;
@@ -117,21 +118,39 @@ impl Config {
             PathBuf::from(DATA_FOLDER),
             "Folder of a private server, the master key and demo.json",
         );
-        reader.add_below(|| from_folder(&data_dir, needs));
+        let (known, fault) = from_folder(&data_dir, needs);
+        reader.add_below(known);
+        // Only where it matters: an address that is set elsewhere wins anyway.
+        if let Some(fault) = fault.filter(|_| !reader.is_set("database.url")) {
+            reader.faults.push(fault);
+        }
         read(reader, data_dir, needs)
     }
 }
 
-/// What the data folder knows.
-fn from_folder(folder: &Path, needs: Needs) -> Texts {
+/// What the data folder knows, and what is wrong with its private server's address.
+fn from_folder(folder: &Path, needs: Needs) -> (Texts, Option<ConfigFault>) {
     use secrecy::ExposeSecret;
     let mut texts = Texts::new();
-    if needs.database
-        && let Ok(Some((owner, login))) = crate::local::postgres::stored_urls(folder)
-    {
-        let place = format!("the private server of {}", folder.display());
-        texts.add("database.url", login.expose_secret(), place.as_str());
-        texts.add("database.owner_url", owner.expose_secret(), place);
+    let mut fault = None;
+    let place = format!("the private server of {}", folder.display());
+    let stored = if needs.database { local::postgres::stored_urls(folder) } else { Ok(None) };
+    match stored {
+        Ok(None) => {}
+        Ok(Some((owner, login))) => {
+            texts.add("database.url", login.expose_secret(), place.as_str());
+            texts.add("database.owner_url", owner.expose_secret(), place);
+            // Whoever works beside a running `up` has to wake it the way it listens.
+            if let Some(redis) = local::redis::stored_url(folder) {
+                let place = format!("the private Redis of {}", folder.display());
+                texts.add("redis.url", redis.expose_secret(), place);
+            }
+        }
+        Err(e) => {
+            let (key, problem) = ("database.url".to_owned(), e.chain());
+            let remedy = "run this as the user that runs `switchyard up`, or set DATABASE_URL";
+            fault = Some(ConfigFault { key, from: place, problem, remedy: remedy.to_owned() });
+        }
     }
     let key = folder.join("secret.key");
     if needs.secret_key
@@ -139,7 +158,7 @@ fn from_folder(folder: &Path, needs: Needs) -> Texts {
     {
         texts.add("secret_key", text.trim(), format!("file {}", key.display()));
     }
-    texts
+    (texts, fault)
 }
 
 fn read(mut r: Reader, data_dir: PathBuf, needs: Needs) -> Result<Config, ConfigFaults> {

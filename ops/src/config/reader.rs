@@ -10,6 +10,9 @@ use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+/// How alike a key must be (of 1) to be taken for what was meant.
+const ALIKE: f64 = 0.75;
+
 /// One setting as it is in effect.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
@@ -156,8 +159,13 @@ impl Reader {
     }
 
     /// Adds settings that hold where nobody set anything else.
-    pub(super) fn add_below(&mut self, texts: impl FnOnce() -> Texts) {
-        self.figment = texts().under(std::mem::take(&mut self.figment));
+    pub(super) fn add_below(&mut self, texts: Texts) {
+        self.figment = texts.under(std::mem::take(&mut self.figment));
+    }
+
+    /// Whether somebody set this key.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.figment.find_value(key).is_ok()
     }
 
     /// Every key that was set and that nobody read is a fault.
@@ -174,11 +182,11 @@ impl Reader {
             if known.clone().any(|k| key.starts_with(&format!("{k}."))) {
                 continue;
             }
-            let near = known.max_by(|a, b| {
-                strsim::jaro_winkler(a, &key).total_cmp(&strsim::jaro_winkler(b, &key))
-            });
+            let likeness = |known: &str| strsim::jaro_winkler(known, &key);
+            let near = known.filter(|k| likeness(k) > ALIKE);
+            let near = near.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
             let remedy = near.map_or_else(
-                || "take it out".to_owned(),
+                || "take it out; `switchyard config` lists all keys".to_owned(),
                 |near| format!("did you mean `{near}`? `switchyard config` lists all keys"),
             );
             self.fault(&key, "is no setting that Switchyard knows", remedy);

@@ -32,13 +32,7 @@ impl PidFile {
     /// keeps its data folder as its working directory. After a crash the number may belong to any
     /// process by now.
     pub(super) fn is_ours(&self, data: &Path) -> bool {
-        let proc = Path::new("/proc").join(self.pid.to_string());
-        let same_folder = match (fs::read_link(proc.join("cwd")), fs::canonicalize(data)) {
-            (Ok(cwd), Ok(data)) => cwd == data,
-            _ => false,
-        };
-        let name = fs::read_to_string(proc.join("comm")).unwrap_or_default();
-        same_folder && matches!(name.trim(), "postgres" | "postmaster")
+        super::process::works_in(self.pid, data, &["postgres", "postmaster"])
     }
 }
 

@@ -65,7 +65,7 @@ impl Postgres {
         };
         let mut launch = Launch {
             data: credentials.data.clone(),
-            log: folder.join("postgres.log"),
+            log: folder.join(setup::LOG),
             account,
             tuning,
             port: credentials.port,

@@ -2,13 +2,23 @@
 //! settings.
 
 use super::account::Account;
+use super::pid_file::PidFile;
 use super::{random_password, write_private};
 use crate::Fault;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// The server's log, in the data folder. Where it is, there was a server.
+pub(super) const LOG: &str = "postgres.log";
+/// How long an `initdb` that a crash left behind may go on.
+const LAST_WRITES: Duration = Duration::from_secs(10);
 /// The oldest version that is supported.
 const OLDEST: u32 = 15;
 /// The name of the owner's login: migrations and backups.
@@ -134,6 +144,9 @@ pub(super) async fn init(
     let bin = programs(None)?;
     let place = account.place(folder).await?;
     let (data, building) = (place.join("postgres"), place.join("postgres.new"));
+    if place != folder && !folder.join(LOG).exists() {
+        set_aside(&place, &data)?;
+    }
     if data.exists() {
         return Err(Fault::new(
             "credentials",
@@ -143,9 +156,9 @@ pub(super) async fn init(
     }
     let io =
         |what: &'static str| move |e: std::io::Error| Fault::new("data_folder", what).caused_by(e);
-    if building.exists() {
-        fs::remove_dir_all(&building).map_err(io("a half-made folder cannot be removed"))?;
-    }
+    remove_half_made(&building)
+        .await
+        .map_err(io("the half-made folder of an interrupted start cannot be removed"))?;
     account.make_folder(&building).map_err(io("the data folder cannot be made"))?;
     let credentials = Credentials {
         owner_password: random_password().expose_secret().to_owned(),
@@ -187,14 +200,68 @@ async fn run_initdb(
     if !tuning.durable {
         initdb.arg("--no-sync");
     }
-    initdb.kill_on_drop(true);
-    let output = initdb.output().await;
-    let _ = fs::remove_file(&password);
+    initdb.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = initdb.spawn().map_err(|e| failed(e.to_string()))?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    let mut running = Running { group, password };
+    let output = child.wait_with_output().await;
+    // Ended and waited for: the number may be another's by now.
+    running.group = None;
     match output {
         Ok(o) if o.status.success() => Ok(()),
         Ok(o) => Err(failed(String::from_utf8_lossy(&o.stderr).trim().to_owned())),
         Err(e) => Err(failed(e.to_string())),
     }
+}
+
+/// An `initdb` under way. It runs servers of its own; when the start is interrupted they end with
+/// it, or they would go on writing into a folder that the next start makes anew.
+struct Running {
+    group: Option<Pid>,
+    password: PathBuf,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        let _ = fs::remove_file(&self.password);
+    }
+}
+
+/// After a crash somebody may be writing into it still, for a second or two.
+async fn remove_half_made(building: &Path) -> std::io::Result<()> {
+    let since = Instant::now();
+    loop {
+        match fs::remove_dir_all(building) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) if since.elapsed() > LAST_WRITES => return Err(e),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// The data folder is new, but at the place that stands for it (see [`Account::place`]) there is the
+/// database of a folder of the same name that somebody removed. It is kept under another name.
+fn set_aside(place: &Path, data: &Path) -> Result<(), Fault> {
+    if !data.exists() {
+        return Ok(());
+    }
+    if let Some(server) = PidFile::read(data).filter(|f| f.is_ours(data)) {
+        let what = format!("a server still runs in {}", data.display());
+        let remedy = format!("end it: kill -INT {}", server.pid);
+        return Err(Fault::new("data_folder", what).remedy(remedy));
+    }
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let aside = place.join(format!("postgres.before-{seconds}"));
+    fs::rename(data, &aside).map_err(|e| {
+        Fault::new("data_folder", format!("{} cannot be set aside", data.display())).caused_by(e)
+    })?;
+    let aside = aside.display();
+    tracing::warn!(%aside, "the data folder is new; the database of the one before it is kept aside");
+    Ok(())
 }
 
 /// Writes the settings that a start needs. `wal_level=logical` for change streams and backups;

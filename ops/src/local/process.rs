@@ -3,6 +3,8 @@
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::Child;
@@ -98,6 +100,18 @@ impl Drop for Process {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Whether the process of that number has one of these names and works in `folder`. After a crash a
+/// number that was written down may belong to anybody.
+pub(super) fn works_in(pid: i32, folder: &Path, names: &[&str]) -> bool {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let same_folder = match (fs::read_link(proc.join("cwd")), fs::canonicalize(folder)) {
+        (Ok(cwd), Ok(folder)) => cwd == folder,
+        _ => false,
+    };
+    let name = fs::read_to_string(proc.join("comm")).unwrap_or_default();
+    same_folder && names.contains(&name.trim())
 }
 
 /// Field 22 of `/proc/PID/stat`; the second field is in parentheses and may hold blanks.
