@@ -72,9 +72,12 @@ enum Begun {
     Over(Outcome),
 }
 
+/// What the permanent name of a message's sending begins with.
+pub(crate) const EFFECT: &str = "message ";
+
 /// The effect's permanent name.
 fn key(id: MessageId) -> String {
-    format!("message {id}")
+    format!("{EFFECT}{id}")
 }
 
 async fn begin(cx: &Context<Platform>, id: MessageId) -> Result<Begun, JobError> {

@@ -41,6 +41,7 @@ mod fault;
 mod lead_distribute;
 mod leads_rescan;
 pub mod line;
+mod messages_settle;
 mod notify_email;
 mod notify_whatsapp;
 mod platform;
@@ -50,6 +51,7 @@ mod webhook_process;
 pub use deliveries_expire::ExpireKeys;
 pub use lead_distribute::DistributeLead;
 pub use leads_rescan::RescanUnassigned;
+pub use messages_settle::SettleMessages;
 pub use notify_email::NotifyEmail;
 pub use notify_whatsapp::NotifyWhatsApp;
 pub use platform::Platform;
@@ -68,6 +70,7 @@ pub fn registry() -> Registry<Platform> {
         .with::<NotifyWhatsApp>()
         .with::<RescanUnassigned>()
         .with::<ExpireKeys>()
+        .with::<SettleMessages>()
 }
 
 /// The cron table. What is periodic rescans, so a missed firing is made up for by the next.
@@ -83,6 +86,7 @@ pub fn schedules() -> Vec<ScheduleSpec> {
     };
     vec![
         utc("rescan unassigned leads", "0 * * * * *", RescanUnassigned::KIND),
+        utc("settle stranded messages", "20 */5 * * * *", SettleMessages::KIND),
         utc("expire delivery keys", "30 */10 * * * *", ExpireKeys::KIND),
     ]
 }

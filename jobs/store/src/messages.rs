@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use switchyard_domain::{AgencyId, AgentId, AssignmentId, LeadId, MessageId};
-use switchyard_queue::NewJob;
+use switchyard_queue::{JobId, NewJob};
+use uuid::Uuid;
 
 stored_words! {
     /// How a message travels.
@@ -258,6 +259,61 @@ pub async fn mark(tx: &mut Tx, id: MessageId, state: MessageState, error: &str) 
         .execute(tx.conn())
         .await?;
     Ok(())
+}
+
+/// What one look at dead letters came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Messages that are settled now.
+    pub settled: i64,
+    /// Where to go on; `None`: that was all.
+    pub next: Option<JobId>,
+}
+
+/// Settles queued messages whose jobs (of these kinds, with the message in their arguments) are
+/// dead letters: nobody will send them. One whose sending was begun and has no result may have gone
+/// out and becomes `unknown`, the others `failed`. `effect` is what the key of a sending begins with.
+///
+/// A dead letter that somebody is reviving at this moment is left to them.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn settle_stranded(
+    tx: &mut Tx,
+    kinds: &[&str],
+    effect: &str,
+    after: Option<JobId>,
+    limit: u32,
+) -> Result<Stretch> {
+    let (settled, seen, last): (i64, i64, Option<Uuid>) = sqlx::query_as(
+        "with dead as materialized (
+           select id, last_error, case when args->>'message' ~ '^[0-9a-f-]{36}$'
+               then (args->>'message')::uuid end as message
+           from engine.jobs
+           where stage = 5 and kind = any($1::text[]) and ($2::uuid is null or id > $2)
+           order by id limit $3 for update skip locked),
+         settled as (
+           update switchyard.messages m set
+             state = case when e.state in ('intent', 'unknown') then 'unknown' else 'failed' end,
+             error = case when e.state in ('intent', 'unknown')
+               then 'The last attempt was cut off while the message was being sent; it may have gone out.'
+               else coalesce(m.error, 'Its job ended before it was sent: ' || d.last_error,
+                             'Its job ended before it was sent.') end
+           from dead d left join engine.effects e on e.key = $4::text || d.message
+           where m.id = d.message and m.state = 'queued' and e.state is distinct from 'done'
+           returning m.id)
+         select (select count(*) from settled), count(*),
+                (select id from dead order by id desc limit 1)
+         from dead",
+    )
+    .bind(kinds)
+    .bind(after.map(|id| id.0))
+    .bind(i64::from(limit))
+    .bind(effect)
+    .fetch_one(tx.conn())
+    .await?;
+    let next = last.filter(|_| seen >= i64::from(limit)).map(JobId);
+    Ok(Stretch { settled, next })
 }
 
 /// Why a message is not sent again.

@@ -138,15 +138,7 @@ async fn a_worker_that_dies_while_sending_leaves_the_message_in_doubt() {
     let new = vec![line.delivery("a", &person("a", Some("00-950")))];
     switchyard_store::events::ingest(&line.db, new).await.unwrap();
     let presence = line.register().await;
-    let job = loop {
-        let mut jobs = line.claim(presence.id, &[]).await;
-        let job = jobs.pop().expect("the next step of the line");
-        assert!(jobs.is_empty());
-        if job.kind == "notify.whatsapp" {
-            break job;
-        }
-        line.run_claimed(job).await.unwrap();
-    };
+    let job = line.claim_notify(presence.id).await;
     let dying = {
         let (line, job) = (Arc::clone(&line), job.clone());
         tokio::spawn(async move { line.run_claimed(job).await })
@@ -167,6 +159,64 @@ async fn a_worker_that_dies_while_sending_leaves_the_message_in_doubt() {
     let late = line.run_claimed(job).await.unwrap_err();
     assert_eq!(late.class(), ErrorClass::Lost);
     assert_eq!(twilio.record().counts().requests, 1);
+}
+
+/// A worker cuts an attempt off when its time is over; the engine makes the last one a dead letter.
+#[tokio::test]
+async fn a_message_whose_last_attempt_was_cut_off_is_settled_by_the_rescan() {
+    let (line, twilio) = line_with([HttpStep::AcceptLate { ms: 600_000 }]).await;
+    let line = Arc::new(line);
+    let new = vec![line.delivery("a", &person("a", Some("00-950")))];
+    switchyard_store::events::ingest(&line.db, new).await.unwrap();
+    let presence = line.register().await;
+    let job = line.claim_notify(presence.id).await;
+    let cut = {
+        let (line, job) = (Arc::clone(&line), job.clone());
+        tokio::spawn(async move { line.run_claimed(job).await })
+    };
+    twilio.record().wait_for(1).await;
+    cut.abort();
+    assert!(cut.await.unwrap_err().is_cancelled());
+    line.dead_letter(&job, "timeout after 120 s").await;
+    assert_eq!(only(&line).await.state, MessageState::Queued);
+
+    line.settle_messages().await;
+    let message = only(&line).await;
+    assert_eq!(message.state, MessageState::Unknown);
+    assert!(message.error.unwrap().contains("may have gone out"));
+    line.settle_messages().await;
+    assert_eq!(only(&line).await.state, MessageState::Unknown, "a second look changes nothing");
+
+    // Somebody retries the dead letter all the same: what is in doubt is not sent by itself.
+    switchyard_store::jobs::retry(&line.db, job.id).await.unwrap();
+    assert_eq!(how(&line.run().await), ["settled"]);
+    assert_eq!(only(&line).await.state, MessageState::Unknown);
+    assert_eq!(twilio.record().counts().requests, 1, "the provider was asked once");
+    resend(&line, message.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_whose_job_an_operator_discarded_has_failed_and_a_retry_sends_it() {
+    let (line, twilio) = line_with([]).await;
+    let new = vec![line.delivery("a", &person("a", Some("00-950")))];
+    switchyard_store::events::ingest(&line.db, new).await.unwrap();
+    let presence = line.register().await;
+    let job = line.claim_notify(presence.id).await;
+    line.settle_messages().await;
+    assert_eq!(only(&line).await.state, MessageState::Queued, "its job still runs");
+    line.dead_letter(&job, "discarded by an operator").await;
+    line.settle_messages().await;
+    let message = only(&line).await;
+    assert_eq!(message.state, MessageState::Failed);
+    assert!(message.error.unwrap().contains("discarded by an operator"));
+    assert_eq!(twilio.record().counts().requests, 0);
+
+    switchyard_store::jobs::retry(&line.db, job.id).await.unwrap();
+    assert_eq!(how(&line.run().await), ["settled"]);
+    let message = only(&line).await;
+    assert_eq!((message.state, message.error), (MessageState::Sent, None));
+    line.settle_messages().await;
+    assert_eq!(only(&line).await.state, MessageState::Sent);
 }
 
 async fn resend(line: &Line, id: MessageId) -> Result<Message, ResendFault> {

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_catalog::line::{self, Cause, Delivery};
-use switchyard_catalog::{Platform, registry};
+use switchyard_catalog::{Platform, SettleMessages, registry};
 use switchyard_domain::delivery::DeliveryKey;
 use switchyard_domain::{AgencyId, AgentId, EventId, Headers, LeadId, PortalId};
 use switchyard_providers::Providers;
 use switchyard_queue::{
     ClaimRequest, ClaimedJob, Dispatcher, ErrorClass, ErrorReport, Held, JobResult, JobStore,
-    LaneTake, Outcome, Presence, SettleAs, Settlement, SystemClock, SystemEntropy, WorkerId,
-    WorkerInfo,
+    LaneTake, NewJob, Outcome, Presence, SettleAs, Settlement, SystemClock, SystemEntropy,
+    WorkerId, WorkerInfo,
 };
 use switchyard_store::events::{self, EventFilter, NewEvent};
 use switchyard_store::leads::{self, Lead, LeadFilter, Place};
@@ -214,6 +214,38 @@ impl Line {
         let request =
             ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead, alone: false };
         self.store.claim(&request).await.unwrap()
+    }
+
+    /// Runs the line of one lead up to its message, and claims the job that sends it.
+    pub async fn claim_notify(&self, worker: WorkerId) -> ClaimedJob {
+        loop {
+            let mut jobs = self.claim(worker, &[]).await;
+            let job = jobs.pop().expect("the next step of the line");
+            assert!(jobs.is_empty());
+            if job.kind == "notify.whatsapp" {
+                return job;
+            }
+            self.run_claimed(job).await.unwrap();
+        }
+    }
+
+    /// Ends a claim as the engine does when an attempt was the last and gave no result.
+    pub async fn dead_letter(&self, job: &ClaimedJob, why: &str) {
+        let report = ErrorReport { class: "timeout", message: why.to_owned() };
+        let held = Held { id: job.id, fence: job.fence };
+        let ran = Duration::from_millis(1);
+        let end = Settlement { held, result: SettleAs::Discard(report), ran };
+        self.store.settle(&[end]).await.unwrap();
+    }
+
+    /// The periodic look for messages that nobody will send, as the scheduler enqueues it.
+    pub async fn settle_messages(&self) {
+        let mut tx = self.platform().await;
+        let job = NewJob::of(&SettleMessages {}).unwrap();
+        tx.enqueue(job).await.unwrap();
+        tx.commit().await.unwrap();
+        let ran = self.run().await;
+        assert_eq!(ran, [("messages.settle_stranded".to_owned(), "done")]);
     }
 
     pub async fn run_claimed(&self, job: ClaimedJob) -> JobResult {
