@@ -79,6 +79,11 @@
     navigator.clipboard?.writeText(document.getElementById(button.dataset.copy).textContent.trim());
     button.textContent = "Copied";
   });
+  // htmx asks by itself; these are plain forms.
+  on("submit", (e) => {
+    const question = e.target.dataset.confirm;
+    if (question && !window.confirm(question)) e.preventDefault();
+  });
   on("change", (e) => {
     if (e.target.matches("select[data-submit]")) e.target.form.requestSubmit();
   });

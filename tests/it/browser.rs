@@ -257,6 +257,43 @@ async fn rows_change_in_place_and_the_mail_is_seen() {
     browser.end().await;
 }
 
+/// Tables scroll in their own frame, or become cards: the page itself never moves sideways.
+#[tokio::test]
+async fn no_screen_is_wider_than_a_phone() {
+    let ops = Ops::new().await;
+    ops.work();
+    let dead = ops.dead_letter().await;
+    let line = ops.arrived(ops.deliver(&person("n-1", "Anna", "Nowak")).await).await;
+    let lead = line.lead.as_ref().unwrap().id;
+    let mail = line.assignments[0].messages[0].id;
+    let mut bad = person("n-2", "Rita", "Mazur");
+    bad["email"] = json!("not an address");
+    let rejected = ops.deliver(&bad).await;
+    let browser = Browser::start().await;
+    browser.sign_in(&ops).await;
+    browser.client.set_window_size(390, 844).await.unwrap();
+    let lists = ["", "/leads", "/deliveries", "/messages", "/jobs", "/schedules", "/workers"];
+    let lists = lists.into_iter().map(str::to_owned);
+    let more =
+        ["/portals".to_owned(), "/portals/demo".to_owned(), "/jobs?state=pending".to_owned()];
+    let single = [
+        format!("/jobs/{dead}"),
+        format!("/leads/{lead}"),
+        format!("/messages/{mail}"),
+        format!("/deliveries/{rejected}"),
+    ];
+    for path in lists.chain(more).chain(single) {
+        browser.client.goto(&format!("{}/ops{path}", ops.base)).await.unwrap();
+        browser.see("#main h1").await;
+        let widths = "return [document.documentElement.scrollWidth, window.innerWidth]";
+        let widths = browser.run(widths).await;
+        let (page, window) = (widths[0].as_i64().unwrap(), widths[1].as_i64().unwrap());
+        assert!(window < 500, "the window is {window} wide, which is no phone");
+        assert!(page <= window, "/ops{path} is {page} wide in a window of {window}");
+    }
+    browser.end().await;
+}
+
 /// Draws the picture of the README: `SWITCHYARD_TEST_SCREENSHOT=docs/dashboard.png`, run with
 /// `--run-ignored only`.
 #[tokio::test]

@@ -47,6 +47,9 @@ impl JobView {
             JobState::Running => ("since", row.started_at.and_then(when)),
             JobState::Scheduled => ("due", when(row.run_at)),
             JobState::Retryable => ("again", when(row.run_at)),
+            JobState::Quarantined => ("took its worker down; runs only if retried", None),
+            JobState::Discarded => ("dead letter: retry it or leave it", None),
+            JobState::Pending => ("waits for another job", None),
             _ => ("", None),
         };
         // The stored number counts attempts that ended; a running one is the next.
@@ -100,7 +103,11 @@ impl JobView {
     /// The buttons that make sense.
     pub(super) fn actions(&self) -> Vec<Act> {
         let act = |verb, label| Act { verb, label, danger: false, confirm: None };
-        let cancel = Act { danger: true, ..act("cancel", "Cancel") };
+        let cancel = Act {
+            danger: true,
+            confirm: Some("Cancel this job? It will not run unless somebody runs it again."),
+            ..act("cancel", "Cancel")
+        };
         let discard = Act {
             danger: true,
             confirm: Some(
@@ -118,7 +125,11 @@ impl JobView {
             }
             JobState::Quarantined => vec![act("retry", "Retry"), cancel, discard],
             JobState::Discarded => vec![act("retry", "Retry"), cancel],
-            JobState::Completed | JobState::Cancelled => vec![act("retry", "Run again")],
+            JobState::Completed => {
+                let confirm = Some("This job has done its work. Run a copy of it?");
+                vec![Act { confirm, ..act("retry", "Run again") }]
+            }
+            JobState::Cancelled => vec![act("retry", "Run again")],
         }
     }
 }

@@ -58,7 +58,7 @@ impl MessageView {
             icon: if row.channel == "whatsapp" { "chat" } else { "mail" },
             to: row.agent.clone().unwrap_or_else(|| row.agency.clone()),
             recipient: row.recipient.clone(),
-            title: row.subject.clone().unwrap_or_else(|| first_line(&row.preview)),
+            title: row.subject.clone().unwrap_or_else(|| first_of(&row.preview)),
             state: row.state.clone(),
             agency: row.agency.clone(),
             provider: row.provider.clone().unwrap_or_default(),
@@ -71,6 +71,11 @@ impl MessageView {
     fn in_trouble(&self) -> bool {
         matches!(self.state.as_str(), "failed" | "unknown")
     }
+}
+
+/// The first line of a WhatsApp text, without the asterisks that WhatsApp takes for bold.
+fn first_of(text: &str) -> String {
+    first_line(text).trim_matches('*').to_owned()
 }
 
 /// The list's query.

@@ -166,6 +166,15 @@ impl Fact {
         Self { mono: true, ..Self::new(name, value) }
     }
 
+    /// The name as people read it: names of fields come as `postal_code`.
+    pub(super) fn label(&self) -> String {
+        let mut label = self.name.replace('_', " ");
+        if let Some(first) = label.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        label
+    }
+
     #[must_use]
     pub(super) fn to(mut self, href: impl Into<String>) -> Self {
         self.href = Some(href.into());
