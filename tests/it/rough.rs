@@ -260,6 +260,21 @@ async fn a_folder_whose_credentials_cannot_be_read_is_a_fault_of_the_configurati
     assert!(said.err.contains("choose another folder with --data-dir"), "{}", said.err);
 }
 
+/// `ops/up` names a folder before the arguments that it was given.
+#[tokio::test]
+async fn of_two_data_folders_the_last_one_counts() {
+    let folder = open_folder();
+    let args = ["--json", "--data-dir", "data", "config", "--data-dir", "other"];
+    let twice = ["--json", "config", "--data-dir", "data", "--data-dir", "other"];
+    for args in [args, twice] {
+        let said = say(folder.path(), &[], args).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let all = said.json();
+        let entry = all.as_array().unwrap().iter().find(|e| e["key"] == "data_dir").unwrap();
+        assert_eq!(entry["value"], "other");
+    }
+}
+
 /// A server that accepts and says nothing must not hold the start up for good.
 #[tokio::test]
 async fn a_database_that_says_nothing_is_given_up() {

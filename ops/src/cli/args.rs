@@ -20,7 +20,8 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "SWITCHYARD_CONFIG")]
     pub(super) config: Option<PathBuf>,
     /// Folder of the private server, the master key and demo.json (default: data)
-    #[arg(long, global = true, value_name = "FOLDER")]
+    // The last one counts: `ops/up` names one, and its caller may name another.
+    #[arg(long, global = true, value_name = "FOLDER", overrides_with = "data_dir")]
     pub(super) data_dir: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long, global = true)]
