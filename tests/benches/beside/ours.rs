@@ -73,6 +73,10 @@ impl Ours {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
+        // Our own settings are none of the program's.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SWITCHYARD_")) {
+            command.env_remove(name);
+        }
         command
             .args(arguments)
             .arg("--data-dir")
