@@ -64,7 +64,8 @@ impl Base {
             let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Fault::new("providers", told.join("; "))
         })?;
-        let platform = Platform { db: db.clone(), providers, lead_url: config.lead_url().into() };
+        let jobs = db.apart().map_err(unusable)?;
+        let platform = Platform { db: jobs, providers, lead_url: config.lead_url().into() };
         Ok(Self { config: Arc::new(config), db, wake, platform, end })
     }
 
@@ -148,6 +149,7 @@ impl Base {
 
     /// Closes the connections, once the parts have ended.
     pub async fn close(&self) {
+        self.platform.db.close().await;
         self.db.close().await;
         // What was committed a moment ago wakes others at once; without this the sweep would find
         // it, a second later.

@@ -109,11 +109,15 @@ fn lane(n: i32) -> WakeToken {
 
 /// The next token, or a failure after ten seconds.
 async fn next(from: &mut Receiver<WakeToken>, what: &str) -> WakeToken {
-    match tokio::time::timeout(Duration::from_secs(10), from.recv()).await {
-        Ok(Ok(token)) => token,
-        Ok(Err(RecvError::Lagged(_))) => WakeToken::Resync,
-        Ok(Err(RecvError::Closed)) => panic!("the subscription ended, waiting for {what}"),
-        Err(_) => panic!("never came: {what}"),
+    loop {
+        match tokio::time::timeout(Duration::from_secs(10), from.recv()).await {
+            // Another program's probe, see `connected`.
+            Ok(Ok(WakeToken::Lane(LaneId(..0)))) => {}
+            Ok(Ok(token)) => return token,
+            Ok(Err(RecvError::Lagged(_))) => return WakeToken::Resync,
+            Ok(Err(RecvError::Closed)) => panic!("the subscription ended, waiting for {what}"),
+            Err(_) => panic!("never came: {what}"),
+        }
     }
 }
 
@@ -128,12 +132,27 @@ async fn expect(from: &mut Receiver<WakeToken>, token: WakeToken) -> Vec<WakeTok
     }
 }
 
-/// A program's end that is known to be connected: the first word after connecting is Resync.
+/// Anything, so that two programs' probes differ.
+fn rand_u16() -> u16 {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    u16::from_be_bytes([bytes[0], bytes[1]])
+}
+
+/// A program's end that is known to be connected both ways: it hears itself. (The Resync that comes
+/// first may be out before anybody can subscribe.)
 async fn connected(channel: &impl Channel) -> (Arc<dyn Wake>, Receiver<WakeToken>) {
     let wake = channel.open();
     let mut from = wake.subscribe();
-    assert_eq!(next(&mut from, "the connection").await, WakeToken::Resync);
-    (wake, from)
+    let until = Instant::now() + Duration::from_secs(10);
+    let probe = lane(-1 - i32::from(rand_u16()));
+    loop {
+        assert!(Instant::now() < until, "never came: the connection");
+        wake.send(&[probe]);
+        let heard = async { while from.recv().await != Ok(probe) {} };
+        if tokio::time::timeout(Duration::from_millis(500), heard).await.is_ok() {
+            return (wake, from);
+        }
+    }
 }
 
 async fn reaches_every_subscriber_in_every_program(channel: impl Channel) {
@@ -275,7 +294,11 @@ async fn a_wake_up_goes_out_after_the_commit_and_only_then() {
     let mut tx = db.begin(Scope::Platform).await.unwrap();
     let due = tx.enqueue(job("due", Options::new())).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(next(&mut from, "the lane").await, WakeToken::Lane(due.lane));
+    let heard = next(&mut from, "the work").await;
+    let WakeToken::Work(lane, 0, at) = heard else { panic!("{heard:?}") };
+    assert_eq!(lane, due.lane);
+    let row = switchyard_store::jobs::find(&db, due.id).await.unwrap();
+    assert_eq!(at, row.run_at, "the wake-up says where in the lane the work is");
 
     switchyard_store::jobs::pause(&db, "q", false).await.unwrap();
     assert_eq!(next(&mut from, "the end of a pause").await, WakeToken::Resync);

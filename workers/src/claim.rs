@@ -7,25 +7,25 @@ use crate::handoff::Claimed;
 use crate::lanes::Lanes;
 use crate::pace::Pace;
 use crate::suspects::Suspects;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use switchyard_queue::{ClaimRequest, JobStore, LaneId, LaneTake, StoreError, WorkerId};
+use switchyard_queue::{ClaimRequest, JobStore, LaneId, LaneTake, Place, StoreError, WorkerId};
 
 /// How often the active lanes are looked up while there is work.
 const REFRESH: Duration = Duration::from_millis(250);
-/// A look-up for a lane that a wake-up named and nobody knows keeps this distance from the last
-/// one, in multiples of what that took, so that the wake-ups of foreign queues cost little.
-const DISTANCE: u32 = 10;
+/// A look-up keeps this distance from the last one, in multiples of what that took.
+const DISTANCE: u32 = 20;
 
 struct Claims<S> {
     worker: Arc<Worker<S>>,
     lanes: Lanes,
     pace: Pace,
     suspects: Suspects,
+    /// Lanes that wake-ups named and nobody here knows.
+    unknown: HashSet<LaneId>,
     /// When the active lanes are to be looked up next.
     refresh_at: Instant,
-    last_refresh: Instant,
-    refresh_took: Duration,
     /// A claim brought something since the last look-up.
     fruitful: bool,
 }
@@ -45,8 +45,7 @@ pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>) {
         pace: Pace::new(now),
         suspects: Suspects::default(),
         refresh_at: now,
-        last_refresh: now,
-        refresh_took: Duration::ZERO,
+        unknown: HashSet::new(),
         fruitful: false,
         worker: Arc::clone(&worker),
     };
@@ -86,6 +85,9 @@ impl<S: JobStore> Claims<S> {
     /// Does one thing. `Some`: there is nothing more to do until that instant.
     async fn step(&mut self, id: WorkerId) -> Result<Option<Instant>, StoreError> {
         self.listen();
+        if !self.unknown.is_empty() {
+            self.ask().await?;
+        }
         if self.room() > 0 && Instant::now() >= self.refresh_at {
             self.refresh().await?;
         }
@@ -102,11 +104,26 @@ impl<S: JobStore> Claims<S> {
             self.lanes.wake_all();
             self.refresh_at = Instant::now();
         }
-        let unknown = heard.lanes.into_iter().filter(|lane| !self.lanes.woken(*lane)).count();
-        if unknown > 0 {
-            let soon = self.last_refresh + self.refresh_took * DISTANCE;
-            self.refresh_at = self.refresh_at.min(soon);
+        for lane in heard.lanes {
+            if !self.lanes.woken(lane) {
+                self.unknown.insert(lane);
+            }
         }
+        for ((lane, priority), at) in heard.work {
+            if !self.lanes.work(lane, Place::before(priority, at)) {
+                self.unknown.insert(lane);
+            }
+        }
+    }
+
+    /// Finds out whose the lanes are that wake-ups named. A lane is asked for once.
+    async fn ask(&mut self) -> Result<(), StoreError> {
+        let worker = &self.worker;
+        let asked: Vec<LaneId> = self.unknown.iter().copied().collect();
+        let look = worker.store.lanes_of(&worker.queues, &asked);
+        let ours = within(worker.config.lease, "look lanes up", look).await?;
+        self.lanes.told(&std::mem::take(&mut self.unknown), &ours);
+        Ok(())
     }
 
     async fn refresh(&mut self) -> Result<(), StoreError> {
@@ -115,12 +132,13 @@ impl<S: JobStore> Claims<S> {
         let look = worker.store.active_lanes(&worker.queues);
         let found = within(worker.config.lease, "find active lanes", look).await?;
         self.lanes.refresh(&found);
-        self.last_refresh = Instant::now();
-        self.refresh_took = began.elapsed();
+        let took = began.elapsed();
         let sweep = worker.config.poll_interval;
         let interval = if self.fruitful { REFRESH.min(sweep) } else { jittered(sweep) };
+        // A long look-up steps over many dead rows; it must not be what the worker does.
+        let interval = interval.max(took * DISTANCE);
         self.fruitful = false;
-        self.refresh_at = self.last_refresh + interval;
+        self.refresh_at = Instant::now() + interval;
         Ok(())
     }
 
@@ -146,7 +164,7 @@ impl<S: JobStore> Claims<S> {
         }
         if let Some(lane) = self.suspects.turn(Instant::now()) {
             if empty {
-                return Plan::Claim(vec![LaneTake { lane, take: 1 }], true);
+                return Plan::Claim(vec![LaneTake::whole(lane, 1)], true);
             }
             return Plan::Wait(a_while);
         }
@@ -154,7 +172,7 @@ impl<S: JobStore> Claims<S> {
         if room == 0 {
             return Plan::Wait(a_while);
         }
-        let takes = self.lanes.next(room, self.suspects.lanes());
+        let takes = self.lanes.next(room, self.suspects.lanes(), Instant::now());
         if takes.is_empty() {
             return Plan::Wait(self.refresh_at.min(a_while));
         }
@@ -180,7 +198,7 @@ impl<S: JobStore> Claims<S> {
         };
         let began = Instant::now();
         let jobs = within(lease, "claim", worker.store.claim(&request)).await?;
-        let lanes: Vec<LaneId> = jobs.iter().map(|j| j.lane).collect();
+        let places: Vec<(LaneId, Place)> = jobs.iter().map(|j| (j.lane, j.place())).collect();
         self.fruitful |= !jobs.is_empty();
         let suspects: Vec<LaneId> =
             jobs.iter().filter(|j| j.is_suspect()).map(|j| j.lane).collect();
@@ -196,9 +214,9 @@ impl<S: JobStore> Claims<S> {
             }
         }
         if alone {
-            self.suspects.claimed_alone(!lanes.is_empty(), !suspects.is_empty());
+            self.suspects.claimed_alone(!places.is_empty(), !suspects.is_empty());
         } else {
-            self.lanes.claimed(&takes, &lanes);
+            self.lanes.claimed(&takes, &places, Instant::now());
             self.suspects.met(&suspects, Instant::now());
         }
         if let Err(too_late) = worker.handoff.push(run) {

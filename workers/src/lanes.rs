@@ -1,17 +1,21 @@
 //! Which lanes to claim from, and how much from each: round and round, so that a lane with a
 //! hundred thousand jobs does not hold up the one with ten. No I/O.
 
+use crate::reach::Reach;
 use std::collections::{HashMap, HashSet, VecDeque};
-use switchyard_queue::{ActiveLane, LaneId, LaneTake};
+use std::time::Instant;
+use switchyard_queue::{ActiveLane, LaneId, LaneTake, Place};
 
 /// The lanes with work, in the order of their turns.
 #[derive(Default)]
 pub(crate) struct Lanes {
     turns: VecDeque<LaneId>,
     active: HashSet<LaneId>,
-    /// Every lane of our queues that ever had work. A wake-up names a lane only by number; one that
-    /// is in here is ours.
-    known: HashSet<LaneId>,
+    /// Every lane of our queues that ever had work, with what is left of it as far as is known. A
+    /// wake-up names a lane only by number; one that is in here is ours.
+    known: HashMap<LaneId, Reach>,
+    /// Lanes of other queues. They are never deleted and never change hands.
+    foreign: HashSet<LaneId>,
 }
 
 impl Lanes {
@@ -22,32 +26,69 @@ impl Lanes {
         let mut new: Vec<_> = found.difference(&self.active).copied().collect();
         new.sort_unstable();
         self.turns.extend(new);
-        self.known.extend(&found);
+        for lane in &found {
+            self.known.entry(*lane).or_default();
+        }
         self.active = found;
     }
 
-    /// A wake-up named this lane. `false` if it is not known to be ours.
+    /// A wake-up named this lane; where in it the work is, nobody knows. `false` if it must be
+    /// asked whose lane it is.
     pub(crate) fn woken(&mut self, lane: LaneId) -> bool {
-        if !self.known.contains(&lane) {
-            return false;
+        match self.known.get_mut(&lane) {
+            Some(reach) => {
+                reach.forget();
+                self.activate(lane);
+                true
+            }
+            None => self.foreign.contains(&lane),
         }
-        if self.active.insert(lane) {
-            self.turns.push_back(lane);
-        }
-        true
     }
 
-    /// Every lane that ever had work may have some again.
+    /// A wake-up told of work in this lane that does not stand before `place`. `false` if it must
+    /// be asked whose lane it is.
+    pub(crate) fn work(&mut self, lane: LaneId, place: Place) -> bool {
+        match self.known.get_mut(&lane) {
+            Some(reach) => {
+                reach.lower(place);
+                self.activate(lane);
+                true
+            }
+            None => self.foreign.contains(&lane),
+        }
+    }
+
+    /// Of the lanes that were asked for, these are ours; a wake-up told of work in them.
+    pub(crate) fn told(&mut self, asked: &HashSet<LaneId>, ours: &[LaneId]) {
+        self.foreign.extend(asked.iter().filter(|l| !ours.contains(l)));
+        for lane in ours {
+            self.known.entry(*lane).or_default();
+            self.woken(*lane);
+        }
+    }
+
+    /// Every lane that ever had work may have some again, anywhere.
     pub(crate) fn wake_all(&mut self) {
-        let known: Vec<_> = self.known.iter().copied().collect();
+        let known: Vec<_> = self.known.keys().copied().collect();
         for lane in known {
             self.woken(lane);
         }
     }
 
+    fn activate(&mut self, lane: LaneId) {
+        if self.active.insert(lane) {
+            self.turns.push_back(lane);
+        }
+    }
+
     /// The next claim of `room` jobs in all: an equal share of it for every lane, at least one
     /// job, as far as the room goes. The lanes named move to the end of the round.
-    pub(crate) fn next(&mut self, room: usize, except: &VecDeque<LaneId>) -> Vec<LaneTake> {
+    pub(crate) fn next(
+        &mut self,
+        room: usize,
+        except: &VecDeque<LaneId>,
+        now: Instant,
+    ) -> Vec<LaneTake> {
         let mut takes = Vec::new();
         let excepted = except.iter().filter(|l| self.active.contains(l)).count();
         let lanes = (self.turns.len() - excepted).min(room);
@@ -65,7 +106,9 @@ impl Lanes {
             }
             let take = share + usize::from(extra > 0);
             extra = extra.saturating_sub(1);
-            takes.push(LaneTake { lane, take: u32::try_from(take).unwrap_or(u32::MAX) });
+            let stretches = self.known.entry(lane).or_default().stretches(now);
+            let take = u32::try_from(take).unwrap_or(u32::MAX);
+            takes.push(LaneTake { lane, take, stretches });
         }
         passed_over.append(&mut self.turns);
         self.turns = passed_over;
@@ -73,17 +116,24 @@ impl Lanes {
         takes
     }
 
-    /// A claim brought in jobs of these lanes, one entry a job. A lane that gave less than half of
-    /// what was asked has no more for now. (Not "less than was asked": a claim steps over the
+    /// A claim brought in these jobs, each lane's in their order. A lane that gave less than half
+    /// of what was asked has no more for now. (Not "less than was asked": a claim steps over the
     /// jobs that another worker is taking at the same moment, so a full lane may come up short.)
-    pub(crate) fn claimed(&mut self, takes: &[LaneTake], jobs: &[LaneId]) {
-        let mut got: HashMap<LaneId, u32> = HashMap::with_capacity(takes.len());
-        for lane in jobs {
-            *got.entry(*lane).or_default() += 1;
+    pub(crate) fn claimed(&mut self, takes: &[LaneTake], jobs: &[(LaneId, Place)], now: Instant) {
+        let mut got: HashMap<LaneId, (u32, Place)> = HashMap::with_capacity(takes.len());
+        for (lane, place) in jobs {
+            let (n, last) = got.entry(*lane).or_insert((0, *place));
+            *n += 1;
+            *last = *place;
         }
-        let dry = |t: &&LaneTake| got.get(&t.lane).copied().unwrap_or(0) * 2 < t.take;
-        for take in takes.iter().filter(dry) {
-            self.active.remove(&take.lane);
+        for take in takes {
+            let (n, last) = got.get(&take.lane).map_or((0, None), |(n, last)| (*n, Some(*last)));
+            if let Some(reach) = self.known.get_mut(&take.lane) {
+                reach.claimed(n >= take.take, last, now);
+            }
+            if n * 2 < take.take {
+                self.active.remove(&take.lane);
+            }
         }
         self.turns.retain(|l| self.active.contains(l));
     }

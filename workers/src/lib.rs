@@ -23,6 +23,7 @@ mod lease;
 mod meters;
 mod pace;
 mod presence;
+mod reach;
 mod settle;
 mod supervise;
 mod suspects;

@@ -2,7 +2,8 @@
 
 use crate::Worker;
 use crate::flight::Stop;
-use std::collections::HashSet;
+use chrono::{DateTime, Utc};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use switchyard_queue::{JobStore, LaneId, WakeToken};
 use tokio::sync::Notify;
@@ -21,6 +22,8 @@ pub(crate) struct Signals {
 pub(crate) struct Heard {
     /// Lanes that have work.
     pub(crate) lanes: HashSet<LaneId>,
+    /// Work by lane and priority, with the earliest instant at which it is due.
+    pub(crate) work: HashMap<(LaneId, i16), DateTime<Utc>>,
     /// Wake-ups were missed, or claims of the dead came free: look everywhere.
     pub(crate) everywhere: bool,
 }
@@ -51,6 +54,10 @@ pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>) {
         match tokens.recv().await {
             Ok(WakeToken::Lane(lane)) => worker.signals.tell(|heard| {
                 heard.lanes.insert(lane);
+            }),
+            Ok(WakeToken::Work(lane, priority, at)) => worker.signals.tell(|heard| {
+                let earliest = heard.work.entry((lane, priority)).or_insert(at);
+                *earliest = at.min(*earliest);
             }),
             Ok(WakeToken::Cancel(id)) => {
                 if worker.flight.stop(id, Stop::Operator) {

@@ -1,7 +1,9 @@
 //! A job: a serialisable struct, some constants, and `run`.
 
 use crate::options::Due;
-use crate::{Context, Fence, JobId, JobResult, LaneId, Options, QueueName, TraceContext, WorkerId};
+use crate::{
+    Context, Fence, JobId, JobResult, LaneId, Options, Place, QueueName, TraceContext, WorkerId,
+};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -160,6 +162,8 @@ pub struct ClaimedJob {
     pub kind: String,
     /// The arguments.
     pub args: Value,
+    /// The smaller, the more urgent.
+    pub priority: i16,
     /// The number of this attempt, from 1. A crash uses up none.
     pub attempt: i16,
     /// Attempts allowed.
@@ -185,5 +189,11 @@ impl ClaimedJob {
     #[must_use]
     pub fn is_suspect(&self) -> bool {
         self.crashes >= SUSPECT_AFTER
+    }
+
+    /// Where it stood in its lane.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { priority: self.priority, run_at: self.run_at, id: self.id }
     }
 }

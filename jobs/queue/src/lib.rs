@@ -35,8 +35,8 @@ pub use retry::RetryPolicy;
 pub use schedule::{MissedPolicy, ScheduleSpec};
 pub use state::JobState;
 pub use store::{
-    ActiveLane, ClaimRequest, ErrorReport, Held, JobStore, LaneTake, Presence, Reaped, Renewed,
-    SettleAs, Settlement, StoreError, WorkerInfo,
+    ActiveLane, ClaimRequest, ErrorReport, Held, JobStore, LaneTake, Place, Presence, Reaped,
+    Renewed, SettleAs, Settlement, StoreError, Stretch, WorkerInfo,
 };
 pub use trace::TraceContext;
 pub use wake::{Wake, WakeError, WakeToken};

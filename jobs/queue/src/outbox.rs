@@ -2,6 +2,7 @@
 //! the same token twice goes out once.
 
 use crate::WakeToken;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -24,7 +25,9 @@ impl Outbox {
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if !waiting.contains(&WakeToken::Resync) {
-            waiting.extend(tokens);
+            for token in tokens {
+                add(&mut waiting, *token);
+            }
         }
         if waiting.len() > CAPACITY || waiting.contains(&WakeToken::Resync) {
             // A cancellation is for one job and is not found by looking for work, but workers also
@@ -51,6 +54,20 @@ impl Outbox {
     }
 }
 
+/// Of work in one lane with one priority, only the earliest is kept.
+fn add(waiting: &mut BTreeSet<WakeToken>, token: WakeToken) {
+    if let WakeToken::Work(lane, priority, at) = token {
+        let of = |at| WakeToken::Work(lane, priority, at);
+        let all = of(DateTime::<Utc>::MIN_UTC)..=of(DateTime::<Utc>::MAX_UTC);
+        match waiting.range(all).next().copied() {
+            Some(WakeToken::Work(_, _, earliest)) if earliest <= at => return,
+            Some(later) => waiting.remove(&later),
+            None => false,
+        };
+    }
+    waiting.insert(token);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +83,23 @@ mod tests {
         outbox.push(&[lane(1), lane(2), lane(1)]);
         outbox.push(&[lane(2)]);
         assert_eq!(outbox.take().await, [lane(1), lane(2)]);
+    }
+
+    #[tokio::test]
+    async fn the_earliest_work_of_a_lane_stands_for_all() {
+        let work = |lane, priority, micros| {
+            let at = DateTime::from_timestamp_micros(micros).unwrap_or_default();
+            WakeToken::Work(LaneId(lane), priority, at)
+        };
+        let outbox = Outbox::default();
+        outbox.push(&[
+            work(1, 0, 30),
+            work(1, 0, 10),
+            work(1, 0, 20),
+            work(1, 5, 5),
+            work(2, 0, 40),
+        ]);
+        assert_eq!(outbox.take().await, [work(1, 0, 10), work(1, 5, 5), work(2, 0, 40)]);
     }
 
     #[tokio::test]

@@ -1,11 +1,13 @@
 //! What a worker needs of the store of jobs. PostgreSQL implements it in `switchyard-store`.
 
 use crate::{ClaimedJob, Fence, JobId, LaneId, WorkerId};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Why the store did not answer. Workers wait and go on; they never exit over it.
 #[derive(Debug)]
@@ -77,13 +79,68 @@ pub struct ActiveLane {
     pub lane: LaneId,
 }
 
-/// How many jobs to take from one lane.
+/// Where a job stands in its lane: the most urgent priority first, then the earliest, then by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The smaller, the more urgent.
+    pub priority: i16,
+    /// When the job is due.
+    pub run_at: DateTime<Utc>,
+    /// The job.
+    pub id: JobId,
+}
+
+impl Place {
+    /// Before every job that is due at `run_at` or later with this priority.
+    #[must_use]
+    pub fn before(priority: i16, run_at: DateTime<Utc>) -> Self {
+        Self { priority, run_at, id: JobId(Uuid::nil()) }
+    }
+
+    /// The place after every job.
+    #[must_use]
+    pub fn last() -> Self {
+        let far = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(365 * 5000);
+        Self { priority: i16::MAX, run_at: far, id: JobId(Uuid::max()) }
+    }
+}
+
+/// A part of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// It begins after this place,
+    pub after: Place,
+    /// and ends with the last job of this priority.
+    pub last_priority: i16,
+}
+
+impl Stretch {
+    /// The whole lane.
+    #[must_use]
+    pub fn whole() -> Self {
+        let long_ago = DateTime::<Utc>::UNIX_EPOCH - TimeDelta::days(365 * 1000);
+        Self { after: Place::before(i16::MIN, long_ago), last_priority: i16::MAX }
+    }
+}
+
+/// How many jobs to take from one lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneTake {
     /// The lane.
     pub lane: LaneId,
     /// At most this many.
     pub take: u32,
+    /// Where to look, in this order. What was claimed before lies behind, as dead versions of rows
+    /// that a scan from the beginning would step over again and again.
+    pub stretches: Vec<Stretch>,
+}
+
+impl LaneTake {
+    /// From the whole lane.
+    #[must_use]
+    pub fn whole(lane: LaneId, take: u32) -> Self {
+        Self { lane, take, stretches: vec![Stretch::whole()] }
+    }
 }
 
 /// One claim.
@@ -178,6 +235,13 @@ pub trait JobStore: Clone + Send + Sync + 'static {
         &self,
         queues: &[String],
     ) -> impl Future<Output = Result<Vec<ActiveLane>, StoreError>> + Send;
+
+    /// Which of these lanes belong to these queues, with work or without.
+    fn lanes_of(
+        &self,
+        queues: &[String],
+        lanes: &[LaneId],
+    ) -> impl Future<Output = Result<Vec<LaneId>, StoreError>> + Send;
 
     /// Claims due jobs, most urgent first within a lane.
     fn claim(

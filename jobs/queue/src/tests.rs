@@ -60,9 +60,16 @@ proptest! {
     }
 
     #[test]
-    fn a_wake_token_reads_what_it_writes(lane in any::<i32>(), id in any::<u128>()) {
+    fn a_wake_token_reads_what_it_writes(
+        lane in any::<i32>(),
+        id in any::<u128>(),
+        priority in any::<i16>(),
+        micros in 0..4_000_000_000_000_000_i64,
+    ) {
+        let at = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
         let tokens = [
             WakeToken::Lane(LaneId(lane)),
+            WakeToken::Work(LaneId(lane), priority, at),
             WakeToken::Cancel(JobId(uuid::Uuid::from_u128(id))),
             WakeToken::Resync,
         ];
@@ -177,6 +184,7 @@ fn claimed(kind: &str, args: serde_json::Value) -> Arc<ClaimedJob> {
         lane: LaneId(1),
         kind: kind.to_owned(),
         args,
+        priority: 0,
         attempt: 1,
         max_attempts: 3,
         crashes: 0,

@@ -64,6 +64,15 @@ impl DbConfig {
     }
 }
 
+/// Connections are made when they are first needed.
+fn pool(config: &DbConfig, role: &str, name: &str, size: u32) -> Result<PgPool> {
+    Ok(PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(config.acquire_timeout)
+        .idle_timeout(Duration::from_secs(300))
+        .connect_lazy_with(config.options(role, name)?))
+}
+
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
@@ -81,16 +90,20 @@ impl Db {
     /// # Errors
     /// If the URL is not one.
     pub fn connect(config: DbConfig, wake: Arc<dyn Wake>) -> Result<Self> {
-        let pool = |role, name, size| -> Result<PgPool> {
-            Ok(PgPoolOptions::new()
-                .max_connections(size)
-                .acquire_timeout(config.acquire_timeout)
-                .idle_timeout(Duration::from_secs(300))
-                .connect_lazy_with(config.options(role, name)?))
-        };
-        let app = pool(APP_ROLE, "switchyard app", config.app_connections)?;
-        let engine = pool(ENGINE_ROLE, "switchyard engine", config.engine_connections)?;
+        let app = pool(&config, APP_ROLE, "switchyard app", config.app_connections)?;
+        let engine = pool(&config, ENGINE_ROLE, "switchyard engine", config.engine_connections)?;
         Ok(Self { app, engine, config: Arc::new(config), wake, lanes: Arc::default() })
+    }
+
+    /// The same database with a pool of its own for the application's transactions. Where requests
+    /// and jobs share a process, jobs that wait for a lock must not keep requests waiting for a
+    /// connection.
+    ///
+    /// # Errors
+    /// If the URL is not one.
+    pub fn apart(&self) -> Result<Self> {
+        let app = pool(&self.config, APP_ROLE, "switchyard jobs", self.config.app_connections)?;
+        Ok(Self { app, ..self.clone() })
     }
 
     /// A transaction of the application in a scope.

@@ -23,7 +23,7 @@ const CHANNEL: &str = "switchyard_wake";
 const DEBOUNCE: Duration = Duration::from_millis(3);
 /// Tokens that a slow subscriber may be behind before it must look everywhere.
 const BACKLOG: usize = 4096;
-/// Tokens in one payload: at most 43 bytes each, and a payload is shorter than 8,000.
+/// Tokens in one payload: at most 44 bytes each, and a payload is shorter than 8,000.
 const PER_PAYLOAD: usize = 150;
 /// Waits between attempts to connect.
 const RECONNECT: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];

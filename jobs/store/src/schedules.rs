@@ -259,7 +259,7 @@ async fn place(
         .execute(connection)
         .await?;
     }
-    Ok(placed.iter().any(|p| p.due))
+    Ok(placed.iter().any(|p| p.due.is_some()))
 }
 
 /// Forgets firings older than this many days. Their times are behind every cursor, so none of

@@ -4,10 +4,11 @@
 use crate::engine::{enqueue, lanes, settle};
 use crate::{Db, Result, StoreFault};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, SqlStr, Transaction};
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use switchyard_domain::AgencyId;
 use switchyard_queue::{
-    ClaimedJob, Enqueued, Held, JobResult, LaneId, NewJob, Outcome, SettleAs, Settled, WakeToken,
+    ClaimedJob, Enqueued, Held, JobResult, NewJob, Outcome, SettleAs, Settled, WakeToken,
 };
 
 /// In whose name a transaction reads and writes.
@@ -31,13 +32,13 @@ impl Scope {
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
     db: Db,
-    wakes: Vec<WakeToken>,
+    wakes: BTreeSet<WakeToken>,
 }
 
 impl Tx {
     pub(crate) async fn begin(db: &Db, scope: Scope) -> Result<Self> {
         let inner = db.app().begin_with(begin_in(scope)).await?;
-        Ok(Self { inner, db: db.clone(), wakes: Vec::new() })
+        Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new() })
     }
 
     /// Enqueues one job in this transaction.
@@ -56,7 +57,11 @@ impl Tx {
     pub async fn enqueue_all(&mut self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
         let lanes = lanes::of(&self.db, &jobs).await?;
         let placed = enqueue::insert(&mut self.inner, &jobs, &lanes).await?;
-        self.wake_lanes(placed.iter().filter(|p| p.due).map(|p| p.answer.lane));
+        for (placed, job) in placed.iter().zip(&jobs) {
+            if let Some(at) = placed.due {
+                self.wakes.insert(WakeToken::Work(placed.answer.lane, job.priority, at));
+            }
+        }
         Ok(placed.into_iter().map(|p| p.answer).collect())
     }
 
@@ -67,7 +72,8 @@ impl Tx {
     pub async fn commit(self) -> Result<()> {
         self.inner.commit().await?;
         if !self.wakes.is_empty() {
-            self.db.wake().send(&self.wakes);
+            let wakes: Vec<WakeToken> = self.wakes.into_iter().collect();
+            self.db.wake().send(&wakes);
         }
         Ok(())
     }
@@ -82,15 +88,6 @@ impl Tx {
 
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
         &mut self.inner
-    }
-
-    fn wake_lanes(&mut self, lanes: impl Iterator<Item = LaneId>) {
-        for lane in lanes {
-            let token = WakeToken::Lane(lane);
-            if !self.wakes.contains(&token) {
-                self.wakes.push(token);
-            }
-        }
     }
 }
 

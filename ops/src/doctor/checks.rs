@@ -127,7 +127,7 @@ pub(super) fn roles(facts: &ServerFacts) -> Finding {
 
 /// Whether one more process of all parts fits into what the server allows.
 pub(super) fn budget(facts: &ServerFacts, config: &DbConfig) -> Finding {
-    let needs = i64::from(config.app_connections + config.engine_connections + DIRECT);
+    let needs = i64::from(2 * config.app_connections + config.engine_connections + DIRECT);
     let usable = i64::from(facts.max_connections - facts.reserved);
     let free = usable - facts.in_use;
     let found = format!(

@@ -113,7 +113,7 @@ async fn nothing_is_claimed_from_a_paused_queue_and_its_new_lanes() {
     let request = ClaimRequest {
         worker: bench.presence.id,
         kinds: &["k".into()],
-        lanes: &[LaneTake { lane, take: 5 }],
+        lanes: &[LaneTake::whole(lane, 5)],
         lease: LONG,
         dead: &[],
         alone: false,

@@ -84,7 +84,7 @@ pub async fn claim_as(
     dead: &[WorkerId],
 ) -> Vec<ClaimedJob> {
     let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
-    let lanes: Vec<LaneTake> = lanes.into_iter().map(|l| LaneTake { lane: l.lane, take }).collect();
+    let lanes: Vec<LaneTake> = lanes.into_iter().map(|l| LaneTake::whole(l.lane, take)).collect();
     let kinds = ["k".to_owned()];
     let request = ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead, alone: false };
     store.claim(&request).await.unwrap()
@@ -97,7 +97,7 @@ pub async fn claim_alone(
     dead: &[WorkerId],
 ) -> Option<ClaimedJob> {
     let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
-    let lanes: Vec<_> = lanes.iter().map(|l| LaneTake { lane: l.lane, take: 1 }).collect();
+    let lanes: Vec<_> = lanes.iter().map(|l| LaneTake::whole(l.lane, 1)).collect();
     let kinds = ["k".to_owned()];
     let request =
         ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease: LONG, dead, alone: true };

@@ -208,7 +208,7 @@ impl Line {
     /// Claims what is due; claims of `dead` workers are void.
     pub async fn claim(&self, worker: WorkerId, dead: &[WorkerId]) -> Vec<ClaimedJob> {
         let lanes = self.store.active_lanes(&queues()).await.unwrap();
-        let lanes: Vec<_> = lanes.iter().map(|l| LaneTake { lane: l.lane, take: 50 }).collect();
+        let lanes: Vec<_> = lanes.iter().map(|l| LaneTake::whole(l.lane, 50)).collect();
         let kinds = self.kinds();
         let lease = Duration::from_secs(60);
         let request =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Options, Presence, Reaped,
+    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, LaneId, Options, Presence, Reaped,
     Renewed, Settlement, StoreError, WorkerId, WorkerInfo,
 };
 use switchyard_store::PgJobStore;
@@ -65,6 +65,14 @@ impl JobStore for Flaky {
 
     async fn active_lanes(&self, queues: &[String]) -> Result<Vec<ActiveLane>, StoreError> {
         self.perhaps(LANES, self.inner.active_lanes(queues)).await
+    }
+
+    async fn lanes_of(
+        &self,
+        queues: &[String],
+        lanes: &[LaneId],
+    ) -> Result<Vec<LaneId>, StoreError> {
+        self.perhaps(LANES, self.inner.lanes_of(queues, lanes)).await
     }
 
     // A claim whose answer is lost stays claimed until its lease is over, so only the other failure.

@@ -285,7 +285,7 @@ impl Stage {
         let dead = store.reap().await.unwrap().gone;
         let presence = store.register(&info).await.unwrap();
         let lanes = store.active_lanes(&info.queues).await.unwrap();
-        let lanes: Vec<_> = lanes.iter().map(|l| LaneTake { lane: l.lane, take: jobs }).collect();
+        let lanes: Vec<_> = lanes.iter().map(|l| LaneTake::whole(l.lane, jobs)).collect();
         let request = ClaimRequest {
             worker: presence.id,
             kinds: &info.kinds,

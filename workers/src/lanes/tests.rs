@@ -11,7 +11,12 @@ fn ids(takes: &[LaneTake]) -> Vec<(i32, u32)> {
 }
 
 fn next(lanes: &mut Lanes, room: usize) -> Vec<(i32, u32)> {
-    ids(&lanes.next(room, &VecDeque::new()))
+    ids(&lanes.next(room, &VecDeque::new(), Instant::now()))
+}
+
+fn jobs(lanes: impl IntoIterator<Item = i32>) -> Vec<(LaneId, Place)> {
+    let at = |n| Place::before(0, chrono::DateTime::from_timestamp(n, 0).unwrap_or_default());
+    lanes.into_iter().zip(1..).map(|(lane, n)| (LaneId(lane), at(n))).collect()
 }
 
 #[test]
@@ -42,8 +47,8 @@ fn with_more_lanes_than_room_every_lane_has_its_turn() {
 fn a_lane_that_runs_dry_leaves_until_it_is_woken_or_found_again() {
     let mut all = Lanes::default();
     all.refresh(&lanes([1, 2]));
-    let takes = all.next(8, &VecDeque::new());
-    all.claimed(&takes, &[LaneId(1), LaneId(2), LaneId(2), LaneId(2), LaneId(2)]);
+    let takes = all.next(8, &VecDeque::new(), Instant::now());
+    all.claimed(&takes, &jobs([1, 2, 2, 2, 2]), Instant::now());
     assert_eq!(next(&mut all, 8), [(2, 8)]);
     assert!(all.woken(LaneId(1)));
     assert_eq!(next(&mut all, 8).len(), 2);
@@ -57,8 +62,8 @@ fn a_lane_that_runs_dry_leaves_until_it_is_woken_or_found_again() {
 fn a_lane_from_which_others_take_at_the_same_time_stays() {
     let mut all = Lanes::default();
     all.refresh(&lanes([1]));
-    let takes = all.next(8, &VecDeque::new());
-    all.claimed(&takes, &[LaneId(1); 5]);
+    let takes = all.next(8, &VecDeque::new(), Instant::now());
+    all.claimed(&takes, &jobs([1; 5]), Instant::now());
     assert_eq!(next(&mut all, 8), [(1, 8)]);
 }
 
@@ -67,6 +72,17 @@ fn a_wake_up_for_a_lane_that_nobody_knows_changes_nothing() {
     let mut all = Lanes::default();
     assert!(!all.woken(LaneId(9)));
     assert_eq!(next(&mut all, 8), []);
+}
+
+#[test]
+fn a_lane_that_nobody_knows_is_asked_for_once() {
+    let mut all = Lanes::default();
+    let asked = HashSet::from([LaneId(8), LaneId(9)]);
+    assert!(!all.woken(LaneId(8)) && !all.woken(LaneId(9)));
+    all.told(&asked, &[LaneId(9)]);
+    assert_eq!(next(&mut all, 4), [(9, 4)]);
+    assert!(all.woken(LaneId(8)), "it is known to be another's");
+    assert_eq!(next(&mut all, 4), [(9, 4)]);
 }
 
 #[test]
@@ -83,8 +99,8 @@ fn excepted_lanes_are_passed_over_and_keep_their_place() {
     let mut all = Lanes::default();
     all.refresh(&lanes([1, 2, 3]));
     let except = VecDeque::from([LaneId(1), LaneId(99)]);
-    assert_eq!(ids(&all.next(10, &except)), [(2, 5), (3, 5)]);
+    assert_eq!(ids(&all.next(10, &except, Instant::now())), [(2, 5), (3, 5)]);
     assert_eq!(next(&mut all, 1), [(1, 1)]);
     let every = VecDeque::from([LaneId(1), LaneId(2), LaneId(3)]);
-    assert_eq!(ids(&all.next(10, &every)), []);
+    assert_eq!(ids(&all.next(10, &every, Instant::now())), []);
 }

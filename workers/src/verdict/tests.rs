@@ -11,6 +11,7 @@ fn job(attempt: i16, max_attempts: i16) -> ClaimedJob {
         lane: LaneId(1),
         kind: "test".to_owned(),
         args: serde_json::Value::Null,
+        priority: 0,
         attempt,
         max_attempts,
         crashes: 0,

@@ -8,7 +8,8 @@ use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::time::Duration;
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Fence, Held, JobId, LaneId, Renewed, SettleAs, WorkerId,
+    ActiveLane, ClaimRequest, ClaimedJob, Fence, Held, JobId, LaneId, LaneTake, Renewed, SettleAs,
+    WorkerId,
 };
 use uuid::Uuid;
 
@@ -40,6 +41,22 @@ pub(crate) async fn active_lanes(
     .fetch_all(connection)
     .await?;
     Ok(lanes.into_iter().map(|l| ActiveLane { lane: LaneId(l) }).collect())
+}
+
+/// Which of these lanes belong to these queues.
+pub(crate) async fn lanes_of(
+    connection: &mut PgConnection,
+    queues: &[String],
+    lanes: &[LaneId],
+) -> Result<Vec<LaneId>> {
+    let found: Vec<i32> = sqlx::query_scalar(
+        "select id from engine.lanes where id = any($1::int[]) and queue = any($2::text[])",
+    )
+    .bind(lanes.iter().map(|l| l.0).collect::<Vec<_>>())
+    .bind(queues)
+    .fetch_all(connection)
+    .await?;
+    Ok(found.into_iter().map(LaneId).collect())
 }
 
 #[derive(sqlx::FromRow)]
@@ -96,7 +113,8 @@ pub(crate) async fn take(
 
 /// One statement for any number of lanes.
 ///
-/// Each lane is an index range read in order up to its limit; rows that another claim has locked
+/// Each lane is one index range or a few, read in order up to the lane's limit (an inner limit is
+/// reached lazily, so no more rows are locked than are taken); rows that another claim has locked
 /// are stepped over. `ctid = any (array(...))` makes the update visit exactly the rows that were
 /// locked (an `in` would join, see ENGINE-NOTES), and it changes no indexed column (HOT). A row
 /// that was changed and committed by somebody else while this statement looked is locked but not
@@ -109,6 +127,7 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Res
     let lanes: Vec<i32> = request.lanes.iter().map(|l| l.lane.0).collect();
     let takes: Vec<i32> =
         request.lanes.iter().map(|l| i32::try_from(l.take).unwrap_or(i32::MAX)).collect();
+    let stretches = Stretches::of(request.lanes);
     let dead: Vec<i64> = request.dead.iter().map(|w| w.0).collect();
     let rows = sqlx::query_as(
         "with claimed as (
@@ -121,15 +140,23 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Res
              alone = $7
            where j.ctid = any (array(
              select c.ctid
-             from unnest($1::int[], $2::int[]) want(lane, n)
+             from unnest($1::int[], $2::int[], $8::int[], $9::int[]) want(lane, n, first, last)
              join engine.lanes l on l.id = want.lane and not l.paused
              cross join lateral (
-               select w.ctid from engine.jobs w
-               where w.lane = want.lane and w.stage = 0
-                 and (w.lease_until is null or w.lease_until < now() or w.worker = any($5::int8[]))
-                 and w.kind = any($6::text[])
-               order by w.priority, w.run_at, w.id
-               limit want.n for update skip locked) c))
+               select found.ctid
+               from unnest(($10::int2[])[want.first:want.last], ($11::timestamptz[])[want.first:want.last],
+                           ($12::uuid[])[want.first:want.last], ($13::int2[])[want.first:want.last])
+                 part(priority, run_at, id, last_priority)
+               cross join lateral (
+                 select w.ctid from engine.jobs w
+                 where w.lane = want.lane and w.stage = 0
+                   and (w.priority, w.run_at, w.id) > (part.priority, part.run_at, part.id)
+                   and w.priority <= part.last_priority
+                   and (w.lease_until is null or w.lease_until < now() or w.worker = any($5::int8[]))
+                   and w.kind = any($6::text[])
+                 order by w.priority, w.run_at, w.id
+                 limit want.n for update skip locked) found
+               limit want.n) c))
            returning j.*
          ), crashed as (
            insert into engine.job_attempts (job_id, attempt, fence, worker, started_at, ended_at, outcome)
@@ -154,9 +181,47 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Res
     .bind(dead)
     .bind(request.kinds)
     .bind(request.alone)
+    .bind(stretches.first)
+    .bind(stretches.last)
+    .bind(stretches.priority)
+    .bind(stretches.run_at)
+    .bind(stretches.id)
+    .bind(stretches.last_priority)
     .fetch_all(connection)
     .await?;
     Ok(rows)
+}
+
+/// The stretches of all lanes as columns, and which of them are whose: `first..=last`, from 1.
+#[derive(Default)]
+struct Stretches {
+    first: Vec<i32>,
+    last: Vec<i32>,
+    priority: Vec<i16>,
+    run_at: Vec<DateTime<Utc>>,
+    id: Vec<Uuid>,
+    last_priority: Vec<i16>,
+}
+
+impl Stretches {
+    fn of(lanes: &[LaneTake]) -> Self {
+        let mut all = Self::default();
+        for lane in lanes {
+            all.first.push(all.count() + 1);
+            for stretch in &lane.stretches {
+                all.priority.push(stretch.after.priority);
+                all.run_at.push(stretch.after.run_at);
+                all.id.push(stretch.after.id.0);
+                all.last_priority.push(stretch.last_priority);
+            }
+            all.last.push(all.count());
+        }
+        all
+    }
+
+    fn count(&self) -> i32 {
+        i32::try_from(self.id.len()).unwrap_or(i32::MAX)
+    }
 }
 
 impl Row {
@@ -168,6 +233,7 @@ impl Row {
             lane: LaneId(self.lane),
             kind: self.kind,
             args: self.args,
+            priority: self.priority,
             attempt: self.attempt.saturating_add(1),
             max_attempts: self.max_attempts,
             crashes: self.crashes,

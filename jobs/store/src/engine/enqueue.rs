@@ -14,8 +14,8 @@ use uuid::Uuid;
 pub(crate) struct Placed {
     /// The answer to the caller.
     pub answer: Enqueued,
-    /// It waits for a worker at once.
-    pub due: bool,
+    /// It waits for a worker at once, in its place since this instant.
+    pub due: Option<DateTime<Utc>>,
 }
 
 /// How often a key may slip away between "it is taken" and "by whom?" before the caller hears
@@ -58,7 +58,7 @@ pub(crate) async fn insert(
             let holder = jobs[*i].unique_key.as_deref().and_then(|key| holders.get(key));
             answers[*i] = holder.map(|id| Placed {
                 answer: Enqueued { id: JobId(*id), inserted: false, lane: lanes[*i] },
-                due: false,
+                due: None,
             });
         }
         open.retain(|i| answers[*i].is_none());
@@ -67,7 +67,7 @@ pub(crate) async fn insert(
     answers.into_iter().map(|a| a.ok_or_else(|| StoreFault::Unavailable(busy()))).collect()
 }
 
-/// One try for the jobs at `which`; gives the ids that went in, and whether each is due.
+/// One try for the jobs at `which`; gives the ids that went in, and since when each is due, if it is.
 ///
 /// The keys go first. A key that another transaction is just taking or releasing makes this wait
 /// for that transaction's end; a taken key inserts nothing and drops its job from the batch.
@@ -77,9 +77,9 @@ async fn insert_once(
     jobs: &[NewJob],
     lanes: &[LaneId],
     which: &[usize],
-) -> Result<HashMap<Uuid, bool>> {
+) -> Result<HashMap<Uuid, Option<DateTime<Utc>>>> {
     let batch = Batch::of(jobs, lanes, which);
-    let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+    let rows: Vec<(Uuid, Option<DateTime<Utc>>)> = sqlx::query_as(
         "with given as materialized (
            select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
            from unnest($1::uuid[], $2::int[], $3::text[], $4::int2[], $5::timestamptz[], $6::float8[],
@@ -98,12 +98,12 @@ async fn insert_once(
                   timeout_ms, tenant, unique_key, args, trace, request_id, statement_timestamp()
            from given
            where unique_key is null or id in (select job_id from keyed)
-           returning id, lane, kind, stage
+           returning id, lane, kind, stage, run_at
          ), counted as (
            insert into engine.counter_deltas (lane, kind, state, n)
            select lane, kind, engine.job_state(stage, 0::int2, null), count(*) from placed group by 1, 2, 3
          )
-         select id, stage = 0 from placed",
+         select id, case stage when 0 then run_at end from placed",
     )
     .bind(batch.ids)
     .bind(batch.lanes)

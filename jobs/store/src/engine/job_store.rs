@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, Presence, Reaped, Renewed,
-    Settlement, StoreError, WakeToken, WorkerId, WorkerInfo,
+    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, LaneId, Presence, Reaped, Renewed,
+    Settlement, StoreError, WorkerId, WorkerInfo,
 };
 
 /// A worker that went is remembered for two leases, and at least this long: after that its leases
@@ -101,6 +101,14 @@ impl PgJobStore {
         Ok(lanes)
     }
 
+    async fn lanes_on_line(&self, queues: &[String], lanes: &[LaneId]) -> Result<Vec<LaneId>> {
+        let mut line = self.0.claim.take().await?;
+        let limit = line.limit();
+        let lanes = within(limit, claim::lanes_of(line.connection(), queues, lanes)).await?;
+        line.keep();
+        Ok(lanes)
+    }
+
     async fn renew_on_line(&self, held: &[Held], lease: Duration) -> Result<Vec<Renewed>> {
         let mut line = self.0.renew.take().await?;
         let limit = line.limit();
@@ -139,6 +147,14 @@ impl JobStore for PgJobStore {
         self.active_on_line(queues).await.map_err(failed("find lanes with work"))
     }
 
+    async fn lanes_of(
+        &self,
+        queues: &[String],
+        lanes: &[LaneId],
+    ) -> Result<Vec<LaneId>, StoreError> {
+        self.lanes_on_line(queues, lanes).await.map_err(failed("look lanes up"))
+    }
+
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>, StoreError> {
         self.saw_lease(request.lease);
         self.claim_on_line(request).await.map_err(failed("claim jobs"))
@@ -158,8 +174,7 @@ impl JobStore for PgJobStore {
         }
         let written = self.write(results).await.map_err(failed("settle jobs"))?;
         if !written.freed.is_empty() {
-            let wakes: Vec<WakeToken> = written.freed.into_iter().map(WakeToken::Lane).collect();
-            self.0.db.wake().send(&wakes);
+            self.0.db.wake().send(&written.freed);
         }
         Ok(written.stood)
     }

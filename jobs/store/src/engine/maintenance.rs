@@ -3,6 +3,7 @@
 
 use super::{locks, presence};
 use crate::{Db, Result};
+use chrono::{DateTime, Utc};
 use std::time::Duration;
 use switchyard_queue::{LaneId, WakeToken};
 
@@ -20,13 +21,13 @@ const SLICE_DAYS: i32 = 8;
 pub async fn promote_due(db: &Db) -> Result<u64> {
     let mut promoted = 0;
     loop {
-        let lanes: Vec<(i32, i64)> = sqlx::query_as(
+        let lanes: Vec<(i32, i16, DateTime<Utc>, i64)> = sqlx::query_as(
             "with due as (
                update engine.jobs set stage = 0
                where ctid = any (array(
                  select ctid from engine.jobs where stage = 1 and run_at <= statement_timestamp()
                  order by run_at limit $1 for update skip locked))
-               returning lane, kind, attempt
+               returning lane, kind, attempt, priority, run_at
              ), counted as (
                insert into engine.counter_deltas (lane, kind, state, n)
                select d.lane, d.kind, s.state, sum(s.n) from due d
@@ -34,17 +35,19 @@ pub async fn promote_due(db: &Db) -> Result<u64> {
                  (engine.job_state(1::int2, d.attempt, null), -1)) s(state, n)
                group by 1, 2, 3
              )
-             select lane, count(*) from due group by lane",
+             select lane, priority, min(run_at), count(*) from due group by 1, 2",
         )
         .bind(PROMOTE_BATCH)
         .fetch_all(db.engine())
         .await?;
-        let wakes: Vec<WakeToken> =
-            lanes.iter().map(|(lane, _)| WakeToken::Lane(LaneId(*lane))).collect();
+        let wakes: Vec<WakeToken> = lanes
+            .iter()
+            .map(|(lane, priority, at, _)| WakeToken::Work(LaneId(*lane), *priority, *at))
+            .collect();
         if !wakes.is_empty() {
             db.wake().send(&wakes);
         }
-        let n: i64 = lanes.iter().map(|(_, n)| n).sum();
+        let n: i64 = lanes.iter().map(|(.., n)| n).sum();
         promoted += n.unsigned_abs();
         if n < PROMOTE_BATCH {
             return Ok(promoted);

@@ -5,10 +5,11 @@
 
 use super::seconds;
 use crate::{Result, StoreFault};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use std::collections::HashSet;
 use std::time::Duration;
-use switchyard_queue::{Held, JobId, LaneId, SettleAs, Settlement};
+use switchyard_queue::{Held, JobId, LaneId, SettleAs, Settlement, WakeToken};
 use uuid::Uuid;
 
 /// Longest error text kept: a chain of causes is short, a provider's HTML page is not.
@@ -34,8 +35,8 @@ pub(crate) async fn lock(connection: &mut PgConnection, held: Held) -> Result<()
 pub(crate) struct Written {
     /// The jobs whose fence still stood.
     pub stood: Vec<JobId>,
-    /// Lanes that got a job back which can run at once.
-    pub freed: Vec<LaneId>,
+    /// Work that came back to its lane and can run at once.
+    pub freed: Vec<WakeToken>,
 }
 
 /// Writes results down. Where more than one statement may be needed (see [`mixed`]) the caller
@@ -144,11 +145,10 @@ impl Rows {
             let done = self.keep_open(connection).await?;
             let kept: HashSet<Uuid> = done.iter().map(|(id, ..)| *id).collect();
             self.0.retain(|r| !kept.contains(&r.id));
-            for (id, lane, result) in done {
+            for (id, lane, result, priority, run_at) in done {
                 written.stood.push(JobId(id));
-                let lane = LaneId(lane);
-                if result == GIVE_BACK && !written.freed.contains(&lane) {
-                    written.freed.push(lane);
+                if result == GIVE_BACK {
+                    written.freed.push(WakeToken::Work(LaneId(lane), priority, run_at));
                 }
             }
         }
@@ -163,7 +163,10 @@ impl Rows {
     /// indexed column. `prior_worker` carries the holder to the evidence, because PostgreSQL 15
     /// returns only the new row. A result that was written clears the crashes: the job has shown
     /// that it need not kill its worker.
-    async fn keep_open(&self, connection: &mut PgConnection) -> Result<Vec<(Uuid, i32, i16)>> {
+    async fn keep_open(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<(Uuid, i32, i16, i16, DateTime<Utc>)>> {
         let open: Vec<&Row> = self.0.iter().filter(|r| r.result > CANCELLED).collect();
         let rows = sqlx::query_as(
             "with back as (
@@ -181,7 +184,7 @@ impl Rows {
                  i(id, fence, result, wait, ran, said)
                where j.id = i.id and j.fence = i.fence and j.worker is not null
                  and not j.cancel_requested
-               returning j.id, j.lane, j.kind, j.stage, j.attempt, j.fence, j.unique_key,
+               returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, j.attempt, j.fence, j.unique_key,
                  j.prior_worker, j.prior_claimed_at, i.result, i.ran, i.said
              ), keys as (
                delete from engine.job_uniques q using back b
@@ -202,7 +205,7 @@ impl Rows {
                  (engine.job_state(b.stage, b.attempt, null), 1)) s(state, n)
                group by 1, 2, 3
              )
-             select id, lane, result from back",
+             select id, lane, result, priority, run_at from back",
         )
         .bind(open.iter().map(|r| r.id).collect::<Vec<_>>())
         .bind(open.iter().map(|r| r.fence).collect::<Vec<_>>())
