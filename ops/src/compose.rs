@@ -64,7 +64,7 @@ impl Base {
             let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Fault::new("providers", told.join("; "))
         })?;
-        let jobs = db.apart().map_err(unusable)?;
+        let jobs = db.for_jobs().map_err(unusable)?;
         let platform = Platform { db: jobs, providers, lead_url: config.lead_url().into() };
         Ok(Self { config: Arc::new(config), db, wake, platform, end })
     }

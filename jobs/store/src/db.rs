@@ -1,6 +1,7 @@
 //! Connections: two pools, one a role, and direct connections for the queue's own loops.
 
 use crate::engine::lanes::LaneCache;
+use crate::engine::line::KEYED_PLANS;
 use crate::{Result, Scope, StoreFault, Tx};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -65,12 +66,12 @@ impl DbConfig {
 }
 
 /// Connections are made when they are first needed.
-fn pool(config: &DbConfig, role: &str, name: &str, size: u32) -> Result<PgPool> {
-    Ok(PgPoolOptions::new()
+fn pool(config: &DbConfig, options: PgConnectOptions, size: u32) -> PgPool {
+    PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(config.acquire_timeout)
         .idle_timeout(Duration::from_secs(300))
-        .connect_lazy_with(config.options(role, name)?))
+        .connect_lazy_with(options)
 }
 
 /// The database. Cheap to clone.
@@ -90,19 +91,22 @@ impl Db {
     /// # Errors
     /// If the URL is not one.
     pub fn connect(config: DbConfig, wake: Arc<dyn Wake>) -> Result<Self> {
-        let app = pool(&config, APP_ROLE, "switchyard app", config.app_connections)?;
-        let engine = pool(&config, ENGINE_ROLE, "switchyard engine", config.engine_connections)?;
+        let app = config.options(APP_ROLE, "switchyard app")?;
+        let app = pool(&config, app, config.app_connections);
+        let engine = config.options(ENGINE_ROLE, "switchyard engine")?;
+        let engine = pool(&config, engine, config.engine_connections);
         Ok(Self { app, engine, config: Arc::new(config), wake, lanes: Arc::default() })
     }
 
-    /// The same database with a pool of its own for the application's transactions. Where requests
-    /// and jobs share a process, jobs that wait for a lock must not keep requests waiting for a
+    /// The same database with a pool of its own for the transactions of jobs. Where requests and
+    /// jobs share a process, jobs that wait for a lock must not keep requests waiting for a
     /// connection.
     ///
     /// # Errors
     /// If the URL is not one.
-    pub fn apart(&self) -> Result<Self> {
-        let app = pool(&self.config, APP_ROLE, "switchyard jobs", self.config.app_connections)?;
+    pub fn for_jobs(&self) -> Result<Self> {
+        let options = self.config.options(APP_ROLE, "switchyard jobs")?.options(KEYED_PLANS);
+        let app = pool(&self.config, options, self.config.app_connections);
         Ok(Self { app, ..self.clone() })
     }
 

@@ -16,10 +16,11 @@ pub(crate) const WATCHFUL: [(&str, &str); 5] = [
     ("tcp_user_timeout", "15000"),
 ];
 
-/// Every statement of these loops goes from an array of keys into an index. The planner, whose
-/// statistics lag behind a table that fills and empties within seconds, must not think otherwise;
-/// and with that settled, one plan serves for all.
-const INDEX_ONLY_PLANS: [(&str, &str); 5] = [
+/// Statements of the queue and of jobs go from keys into an index. The planner, whose statistics
+/// lag behind a table that fills and empties within seconds, must not think otherwise: a plan that
+/// it made while the table was empty reads all of it, live and dead, for ever after.
+/// With that settled, one plan serves for all, and nothing is planned twice.
+pub(crate) const KEYED_PLANS: [(&str, &str); 5] = [
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("enable_seqscan", "off"),
@@ -61,7 +62,7 @@ impl Line {
         let connection = match slot.take() {
             Some(connection) => connection,
             None => {
-                let settings: Vec<_> = WATCHFUL.into_iter().chain(INDEX_ONLY_PLANS).collect();
+                let settings: Vec<_> = WATCHFUL.into_iter().chain(KEYED_PLANS).collect();
                 self.db.direct(self.name, &settings).await?
             }
         };
