@@ -1,13 +1,20 @@
 //! Things are killed while leads run. Every accepted webhook must end as exactly one lead and one
 //! assignment, and no message may reach a provider's socket twice.
 //!
+//! [`storm`] and [`poison`] do the same to jobs of their own, which tell a witness what they do.
+//!
 //! The short form runs with all tests. The long one, 2,000 leads a test:
 //! `SWITCHYARD_TEST_CHAOS_LEADS=2000 ops/test --no-capture -E 'binary(chaos)'`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)] // tests that print figures
 
 mod audit;
+mod books;
 mod fleet;
+mod herd;
+mod poison;
+mod storm;
 mod traffic;
+mod witness;
 
 use fleet::Fleet;
 use nix::sys::signal::Signal;

@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests: databases of their own, servers, fakes.
 
+pub mod chaos;
 mod database;
 pub mod fakes;
 pub mod program;

@@ -1,0 +1,165 @@
+//! Workers as processes of their own beside one database of the test server, and their witness.
+
+use crate::witness::Witness;
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use secrecy::ExposeSecret;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use switchyard_queue::{JobId, NewJob};
+use switchyard_store::{Db, DbConfig, PgWake, Scope, maintenance};
+use switchyard_tests::TestDb;
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Longest time for anything that a test of the herd waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Herd {
+    /// The database.
+    pub test: TestDb,
+    /// The same, with wake-ups: all workers hear of new jobs at once and claim at the same time.
+    db: Db,
+    /// Who hears what the jobs say.
+    pub witness: Witness,
+    lease: Duration,
+    workers: Vec<Child>,
+    /// Where the workers stand: a core file would land here.
+    folder: tempfile::TempDir,
+    _promoter: AbortOnDropHandle<()>,
+    _waking: DropGuard,
+}
+
+impl Herd {
+    /// So many workers with such leases.
+    pub async fn start(workers: usize, lease: Duration) -> anyhow::Result<Self> {
+        let test = TestDb::new().await;
+        let db = test.db.clone();
+        // The scheduler's part: what failed for a reason that passes becomes due again.
+        let promoter = AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                let _ = maintenance::promote_due(&db).await;
+                sleep(Duration::from_millis(100)).await;
+            }
+        }));
+        let end = CancellationToken::new();
+        let wake = PgWake::start(&DbConfig::new(test.url.clone()), end.clone())?;
+        let mut herd = Self {
+            db: test.with_wake(wake),
+            test,
+            witness: Witness::start().await?,
+            lease,
+            workers: Vec::new(),
+            folder: tempfile::tempdir()?,
+            _promoter: promoter,
+            _waking: end.drop_guard(),
+        };
+        for _ in 0..workers {
+            herd.add()?;
+        }
+        Ok(herd)
+    }
+
+    fn add(&mut self) -> anyhow::Result<()> {
+        let worker = Command::new(env!("CARGO_BIN_EXE_chaos-worker"))
+            .arg(self.witness.address().to_string())
+            .arg(self.lease.as_millis().to_string())
+            .env("DATABASE_URL", self.test.url.expose_secret())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// The processes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.workers.iter().filter_map(Child::id).collect()
+    }
+
+    /// Kills one with SIGKILL and starts another.
+    pub async fn kill(&mut self, pid: u32) -> anyhow::Result<()> {
+        let at = self.workers.iter().position(|w| w.id() == Some(pid)).context("no such worker")?;
+        let mut victim = self.workers.remove(at);
+        self.witness.heard().will_die(pid);
+        victim.start_kill()?;
+        victim.wait().await?;
+        self.add()
+    }
+
+    /// Stops one in its tracks. It keeps its connections, so its presence seems to stand.
+    pub fn freeze(&self, pid: u32) -> anyhow::Result<()> {
+        self.witness.heard().will_stop(pid);
+        Ok(kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGSTOP)?)
+    }
+
+    /// Lets it go on as if nothing had happened.
+    pub fn thaw(&self, pid: u32) -> anyhow::Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGCONT)?)
+    }
+
+    /// Starts another for each that died by itself; gives their number.
+    pub fn replace_dead(&mut self) -> anyhow::Result<usize> {
+        let mut alive = Vec::new();
+        let mut dead = 0;
+        for mut worker in self.workers.drain(..) {
+            match worker.try_wait()? {
+                Some(_) => dead += 1,
+                None => alive.push(worker),
+            }
+        }
+        self.workers = alive;
+        for _ in 0..dead {
+            self.add()?;
+        }
+        Ok(dead)
+    }
+
+    /// Enqueues jobs in one transaction.
+    pub async fn enqueue(&self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<JobId>> {
+        let mut tx = self.db.begin(Scope::Platform).await?;
+        let enqueued = tx.enqueue_all(jobs).await?;
+        tx.commit().await?;
+        Ok(enqueued.into_iter().map(|e| e.id).collect())
+    }
+
+    /// Fails the test as soon as the witness heard of something that must not happen.
+    pub fn assert_sound(&self) {
+        let heard = self.witness.heard();
+        let faults = &heard.faults[..heard.faults.len().min(5)];
+        assert!(faults.is_empty(), "{} faults, among them {faults:#?}", heard.faults.len());
+    }
+
+    /// Lets all leave in good order.
+    pub async fn leave(mut self) -> anyhow::Result<()> {
+        for worker in &mut self.workers {
+            drop(worker.stdin.take());
+        }
+        for mut worker in self.workers.drain(..) {
+            tokio::time::timeout(PATIENCE, worker.wait()).await.context("a worker stays")??;
+        }
+        Ok(())
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn until<T>(
+    what: &str,
+    herd: &Herd,
+    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let begun = Instant::now();
+    loop {
+        herd.assert_sound();
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
