@@ -64,7 +64,8 @@ impl Herd {
         Ok(herd)
     }
 
-    fn add(&mut self) -> anyhow::Result<()> {
+    /// Starts one more.
+    pub fn add(&mut self) -> anyhow::Result<()> {
         let worker = Command::new(env!("CARGO_BIN_EXE_chaos-worker"))
             .arg(self.witness.address().to_string())
             .arg(self.lease.as_millis().to_string())

@@ -43,6 +43,10 @@ pub struct Heard {
     pub faults: Vec<String>,
     /// From the kill of a worker until its job ran again.
     pub resumed: Vec<Duration>,
+    /// Jobs whose runs get no answer for now, and so stand still.
+    pub held: BTreeSet<u32>,
+    /// Their runs in harmed processes get one all the same.
+    pub late_may_go: bool,
     /// Jobs whose worker was killed, and when.
     fallen: HashMap<u32, Instant>,
 }
@@ -90,6 +94,9 @@ impl Witness {
             self.heard().take(&mut run, &said);
             if let Said::Call { ms } = said {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
+            while run.is_some_and(|run| self.heard().holds(run)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             line.clear();
             if lines.write_all(b"\n").await.is_err() {
@@ -141,6 +148,17 @@ impl Heard {
             self.resumed.push(at.elapsed());
         }
         self.runs.push(run);
+    }
+
+    fn holds(&self, run: usize) -> bool {
+        let run = &self.runs[run];
+        self.held.contains(&run.n) && !(self.late_may_go && self.harmed.contains(&run.pid))
+    }
+
+    /// Runs of a job that are under way, in harmed workers or in others.
+    pub fn under_way(&self, n: u32, harmed: bool) -> impl Iterator<Item = &Run> {
+        let runs = self.runs.iter().filter(move |r| r.open && r.n == n);
+        runs.filter(move |r| self.harmed.contains(&r.pid) == harmed)
     }
 
     /// Runs that are under way in a process, as far as is known.
