@@ -68,7 +68,7 @@ fn mixed(n: u32, ms: u64) -> NewJob {
     let lane = (n % 5).to_string();
     match n % 3 {
         0 => job(&Sleep { n, ms }, &lane),
-        1 => job(&Effect { n, ms: ms / 2 }, &lane),
+        1 => job(&Effect { n, ms }, &lane),
         _ => job(&Commit { n, ms }, &lane),
     }
 }
