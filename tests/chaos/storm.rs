@@ -30,8 +30,8 @@ const UNLUCKY: u32 = 0;
 const FROZEN: Range<u32> = 1..4;
 /// The jobs that all workers run for at the same time.
 const STAMPEDE: Range<u32> = 4..12;
-/// How long somebody else keeps the first of them locked: all workers look for work meanwhile.
-const LOCKED: Duration = Duration::from_millis(500);
+/// How long the first of them stays locked once workers have come by: some may be on their way.
+const LOCKED: Duration = Duration::from_millis(200);
 /// How long a result that came late may take to be written, were it accepted.
 const LATE: Duration = Duration::from_millis(500);
 
@@ -138,9 +138,26 @@ impl Storm {
             .bind(self.jobs[&STAMPEDE.start].0)
             .execute(&mut *request)
             .await?;
-        sqlx::raw_sql("update engine.lanes set paused = false where partition = 'stampede'")
-            .execute(&mut owner)
+        let opened: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(
+            "update engine.lanes set paused = false where partition = 'stampede'
+             returning clock_timestamp()",
+        )
+        .fetch_one(&mut owner)
+        .await?;
+        // One of the workers may be busy with a suspect; of the others some may still be starting.
+        until("three workers have come by", &self.herd, async || {
+            let came: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity
+                 where datname = current_database() and application_name = 'switchyard claim'
+                   and query_start > $1::timestamptz
+                   and (wait_event_type = 'Lock' or query_start > $1 + interval '150 ms')",
+            )
+            .bind(opened)
+            .fetch_one(&mut owner)
             .await?;
+            Ok((came >= 3).then_some(()))
+        })
+        .await?;
         self.wait(LOCKED).await?;
         request.rollback().await?;
         for n in STAMPEDE {
