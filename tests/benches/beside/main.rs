@@ -1,7 +1,8 @@
 //! Switchyard beside what one would use instead, on the same servers, interleaved, medians:
 //! `cargo bench -p switchyard-tests --bench beside` (needs Node.js, npm and redis-server).
 //!
-//! Rounds and seconds can be changed: `SWITCHYARD_BENCH_ROUNDS` (3), `SWITCHYARD_BENCH_SECONDS` (8).
+//! Rounds and seconds can be changed: `SWITCHYARD_BENCH_ROUNDS` (3), `SWITCHYARD_BENCH_SECONDS` (8);
+//! one discipline alone: `SWITCHYARD_BENCH_ONLY` (`ingest`, `line` or `process`).
 #![allow(missing_docs, clippy::print_stdout)] // a program that prints
 
 mod load;
@@ -44,17 +45,21 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
     let mut figures = Figures::default();
     for round in 1..=rounds {
         println!("round {round} of {rounds}");
-        for connections in [32, 128] {
+        for connections in [32, 128].into_iter().filter(|_| wanted("ingest")) {
             figures.ingest("Switchyard", connections, &ours.ingest(connections, time).await?);
             let durable = peers.ingest(true, connections, time).await?;
             figures.ingest("Express + PostgreSQL + BullMQ", connections, &durable);
             let redis_only = peers.ingest(false, connections, time).await?;
             figures.ingest("Express + BullMQ (Redis only)", connections, &redis_only);
         }
-        for (mix, spread) in [("the demo's territories", true), ("all on one sequence", false)] {
+        let mixes = [("the demo's territories", true), ("all on one sequence", false)];
+        for (mix, spread) in mixes.into_iter().filter(|_| wanted("line")) {
             let line = Ours::new(program()?, folder, server, "switchyard_line").await?;
             let rate = line.line(LEADS, spread).await?;
             figures.add(&format!("the whole line, {mix}, leads/s: Switchyard"), rate);
+        }
+        if !wanted("process") {
+            continue;
         }
         let empty = Ours::new(program()?, folder, server, "switchyard_process").await?;
         let (enqueued, processed) = empty.process(JOBS).await?;
@@ -99,6 +104,12 @@ impl Figures {
             println!("| {name} | {:.1} | {low:.1} | {high:.1} |", values[values.len() / 2]);
         }
     }
+}
+
+/// Whether this discipline is asked for.
+fn wanted(discipline: &str) -> bool {
+    std::env::var("SWITCHYARD_BENCH_ONLY").is_ok_and(|only| only == discipline)
+        || std::env::var_os("SWITCHYARD_BENCH_ONLY").is_none()
 }
 
 fn setting(name: &str, default: u64) -> u64 {
