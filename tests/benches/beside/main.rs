@@ -2,7 +2,8 @@
 //! `cargo bench -p switchyard-tests --bench beside` (needs Node.js, npm and redis-server).
 //!
 //! Rounds and seconds can be changed: `SWITCHYARD_BENCH_ROUNDS` (3), `SWITCHYARD_BENCH_SECONDS` (8);
-//! one discipline alone: `SWITCHYARD_BENCH_ONLY` (`ingest`, `line` or `process`).
+//! one discipline alone: `SWITCHYARD_BENCH_ONLY` (`ingest`, `line` or `process`); `SWITCHYARD_BENCH_JOBS`
+//! empty jobs (50,000).
 #![allow(missing_docs, clippy::print_stdout)] // a program that prints
 
 mod load;
@@ -19,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use switchyard::local::postgres::{Postgres, Tuning};
 
-const JOBS: u64 = 50_000;
 /// Webhooks taken in before the whole line is run.
 const LEADS: u64 = 5_000;
 
@@ -62,7 +62,8 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
             continue;
         }
         let empty = Ours::new(program()?, folder, server, "switchyard_process").await?;
-        let (enqueued, processed) = empty.process(JOBS).await?;
+        let jobs = setting("SWITCHYARD_BENCH_JOBS", 50_000);
+        let (enqueued, processed) = empty.process(jobs).await?;
         figures.add("enqueue in batches of 1,000, jobs/s: Switchyard", enqueued);
         figures.add("process empty jobs, jobs/s: Switchyard", processed);
         for (name, which, tuning) in [
@@ -70,7 +71,7 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
             ("graphile-worker", "graphile", &["10", "500"]),
             ("pg-boss", "pgboss", &["1000", "loop"]),
         ] {
-            let rate = peers.process(which, JOBS, tuning).await?;
+            let rate = peers.process(which, jobs, tuning).await?;
             figures.add(&format!("process empty jobs, jobs/s: {name}"), rate);
         }
     }
