@@ -278,3 +278,27 @@ async fn migrate_says_what_is_in_place() {
     assert!(status["known"].as_u64().unwrap() >= 2);
     assert_eq!(status["known"], status["applied"]);
 }
+
+#[tokio::test]
+async fn queues_are_paused_drained_and_resumed_and_workers_quieted() {
+    let desk = Desk::new().await;
+    desk.enqueue(&[]).await;
+    let queue = desk.say(&["--json", "queues", "list"]).await.json()["queues"][0].clone();
+    let name = queue["queue"].as_str().unwrap();
+    assert_eq!((&queue["paused"], &queue["counts"]["available"]), (&json!(false), &json!(1)));
+    let paused = desk.say(&["--json", "queues", "pause", name, "--partition", "a"]).await;
+    assert_eq!(paused.json(), json!({"queue": name, "partition": "a", "paused": true}));
+    let drained = desk.say(&["--json", "queues", "drain", name, "--wait", "5"]).await;
+    assert_eq!(drained.json(), json!({"queue": name, "paused": true, "running": 0}));
+    assert_eq!(desk.say(&["queues", "resume", name]).await.code, Some(0));
+    let queue = desk.say(&["--json", "queues", "list"]).await.json()["queues"][0].clone();
+    assert_eq!((&queue["paused"], &queue["held"]), (&json!(false), &json!(["a"])));
+
+    let missing = desk.say(&["queues", "pause", "no-such"]).await;
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.contains("switchyard queues list"), "{missing:?}");
+    assert_eq!(desk.say(&["--json", "workers", "list"]).await.json(), json!({"workers": []}));
+    let missing = desk.say(&["workers", "quiet", "7"]).await;
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.contains("switchyard workers list"), "{missing:?}");
+}

@@ -51,6 +51,7 @@ pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>) {
     };
     let mut backoff = Backoff::store();
     let mut session = worker.session.subscribe();
+    let mut quiet = worker.quiet.subscribe();
     while !worker.no_more.is_cancelled() {
         let Some(id) = *session.borrow_and_update() else {
             tokio::select! {
@@ -58,6 +59,12 @@ pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>) {
                 _ = session.changed() => continue,
             }
         };
+        if *quiet.borrow_and_update() {
+            tokio::select! {
+                () = worker.no_more.cancelled() => return,
+                _ = quiet.changed() => continue,
+            }
+        }
         match claims.step(id).await {
             Ok(None) => backoff.reset(),
             Ok(Some(until)) => {
@@ -67,6 +74,7 @@ pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>) {
                     () = worker.flight.moved.notified() => {}
                     () = worker.signals.news.notified() => {}
                     _ = session.changed() => {}
+                    _ = quiet.changed() => {}
                     () = tokio::time::sleep_until(until.into()) => {}
                 }
             }

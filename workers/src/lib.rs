@@ -68,6 +68,8 @@ struct Worker<S> {
     meters: Arc<Meters>,
     /// The number it is registered under, while it is.
     session: watch::Sender<Option<WorkerId>>,
+    /// An operator wants it to claim no more.
+    quiet: watch::Sender<bool>,
     /// The store counts this very worker among the dead.
     declared_dead: Notify,
     /// Leases are to be renewed now.
@@ -143,6 +145,7 @@ fn worker<S>(
         signals: Signals::default(),
         meters: Arc::new(Meters::new(dispatcher)),
         session: watch::Sender::new(None),
+        quiet: watch::Sender::new(false),
         declared_dead: Notify::new(),
         renew_now: Notify::new(),
         no_more: CancellationToken::new(),

@@ -110,9 +110,11 @@ pub(crate) async fn reap<S: JobStore>(worker: Arc<Worker<S>>) {
     let mut wait = REAP_AT_MOST;
     loop {
         tokio::time::sleep(wait).await;
-        wait = match within(PATIENCE, "look for dead workers", worker.store.reap()).await {
-            Ok(Reaped { gone, live }) => {
+        let me = *worker.session.borrow();
+        wait = match within(PATIENCE, "look for dead workers", worker.store.reap(me)).await {
+            Ok(Reaped { gone, live, quiet }) => {
                 backoff.reset();
+                tell(&worker, quiet);
                 if worker.session.borrow().is_some_and(|me| gone.contains(&me)) {
                     worker.declared_dead.notify_one();
                 }
@@ -130,6 +132,15 @@ pub(crate) async fn reap<S: JobStore>(worker: Arc<Worker<S>>) {
                 backoff.next().max(REAP_AT_MOST)
             }
         };
+    }
+}
+
+/// Takes in whether this worker is to claim.
+fn tell<S>(worker: &Worker<S>, quiet: bool) {
+    let changed = worker.quiet.send_if_modified(|now| std::mem::replace(now, quiet) != quiet);
+    if changed {
+        let says = if quiet { "be quiet: no more jobs are claimed" } else { "claim again" };
+        tracing::info!("an operator told this worker to {says}");
     }
 }
 

@@ -15,7 +15,7 @@ pub use guard::{is_public, require_token};
 pub use permission::{
     AgenciesManage, EventsRead, EventsRerun, JobsEnqueue, JobsManage, JobsRead, LeadsRead,
     LeadsRespond, MessagesRead, OwnLeadsRead, PortalsManage, PortalsRead, QueuesManage, QueuesRead,
-    TerritoriesManage, TerritoriesRead, WorkersRead,
+    TerritoriesManage, TerritoriesRead, WorkersManage, WorkersRead,
 };
 pub use permission::{Permission, Role, TABLE, may};
 pub use sign_in::Session;

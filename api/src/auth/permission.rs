@@ -65,6 +65,8 @@ permissions! {
     JobsEnqueue = "jobs.enqueue" for [Admin];
     /// See worker processes.
     WorkersRead = "workers.read" for [Admin];
+    /// Quiet a worker process.
+    WorkersManage = "workers.manage" for [Admin];
     /// See webhook events.
     EventsRead = "events.read" for [Admin];
     /// Run a rejected event again.

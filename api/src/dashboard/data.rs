@@ -34,6 +34,7 @@ pub(super) struct Data {
 pub(super) struct Queue {
     pub name: String,
     pub paused: bool,
+    pub held: Vec<String>,
     pub oldest: Option<DateTime<Utc>>,
     counts: BTreeMap<JobState, i64>,
 }
@@ -43,7 +44,7 @@ impl Queue {
         // To the second, or the same queue would differ at every look.
         let since = |d: std::time::Duration| (now - d).duration_round(TimeDelta::seconds(1)).ok();
         let oldest = q.oldest_waiting.and_then(since);
-        Self { name: q.queue, paused: q.paused, oldest, counts: q.counts }
+        Self { name: q.queue, paused: q.paused, held: q.held, oldest, counts: q.counts }
     }
 
     pub(super) fn count(&self, state: JobState) -> i64 {

@@ -2,15 +2,18 @@
 
 use super::assets::Asset;
 use super::data::Data;
-use super::error::Screen;
+use super::error::{OpsError, Screen};
 use super::format::When;
+use super::jobs::missing;
 use super::live::Hub;
-use super::shell::{Shell, page};
+use super::session::back;
+use super::shell::{Notice, Shell, page};
 use crate::Api;
-use crate::auth::{Caller, WorkersRead};
+use crate::auth::{Caller, WorkersManage, WorkersRead};
 use askama::Template;
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,6 +27,8 @@ struct WorkerView {
     name: String,
     state: &'static str,
     running: usize,
+    /// What can be done with it: the verb, and the word on the button.
+    act: Option<(&'static str, &'static str)>,
     version: String,
     queues: String,
     kinds: String,
@@ -39,9 +44,14 @@ impl WorkerView {
             state: match (row.died_at, row.stopped_at) {
                 (Some(_), _) => "died",
                 (_, Some(_)) => "stopped",
+                _ if row.quiet => "quiet",
                 _ => "alive",
             },
             running: data.workers.iter().find(|w| w.id == row.id).map_or(0, |w| w.running),
+            act: row.is_live().then_some(match row.quiet {
+                true => ("resume", "Let it claim"),
+                false => ("quiet", "Quiet"),
+            }),
             version: row.version.clone(),
             queues: row.queues.join(", "),
             kinds: row.kinds.join(", "),
@@ -74,6 +84,24 @@ pub(super) async fn workers(
         unserved: kinds.iter().map(|k| k.kind).filter(|k| data.unserved(k)).collect(),
         shell: shell.at("/ops/workers"),
     })
+}
+
+/// `POST /ops/workers/{worker}/{verb}`: `quiet` or `resume`.
+pub(super) async fn steer(
+    State(api): State<Api>,
+    _: Caller<WorkersManage>,
+    headers: HeaderMap,
+    Path((worker, verb)): Path<(i64, String)>,
+) -> Screen {
+    let quiet = match verb.as_str() {
+        "quiet" => true,
+        "resume" => false,
+        _ => return Err(OpsError::not_found("Workers can be quieted and resumed.")),
+    };
+    jobs::quiet(&api.db, worker, quiet).await.map_err(|e| missing(e, "No such worker lives."))?;
+    let word = if quiet { "finishes what it has and claims no more" } else { "claims again" };
+    let notice = Notice::done(format!("Worker {worker} {word}."));
+    Ok(back("/ops/workers", &notice, &headers))
 }
 
 /// A schedule's row.

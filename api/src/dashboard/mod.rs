@@ -51,6 +51,7 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/jobs/{id}", get(jobs::show)),
         ("/jobs/{id}/{verb}", post(jobs::act)),
         ("/queues/{queue}/{verb}", post(jobs::queue)),
+        ("/workers/{worker}/{verb}", post(fleet::steer)),
         ("/leads", get(leads::list)),
         ("/leads/{id}", get(leads::show)),
         ("/deliveries", get(deliveries::list)),

@@ -179,6 +179,8 @@ impl Chart {
 pub(super) struct QueueView {
     pub name: String,
     pub paused: bool,
+    /// Partitions that are paused by themselves.
+    pub held: Vec<String>,
     pub oldest: Option<When>,
     counts: Vec<i64>,
 }
@@ -188,6 +190,7 @@ impl QueueView {
         let view = |q: &Queue| Self {
             name: q.name.clone(),
             paused: q.paused,
+            held: q.held.clone(),
             oldest: q.oldest.map(|at| When::new(at, now)),
             counts: QUEUE_COLUMNS.iter().map(|(s, _)| q.count(*s)).collect(),
         };

@@ -127,6 +127,8 @@ pub(crate) struct QueueView {
     queue: String,
     /// Nothing is claimed from it.
     paused: bool,
+    /// Partitions that are paused by themselves.
+    paused_partitions: Vec<String>,
     /// Jobs by state; `completed` and `cancelled` count everything that ever ended so.
     #[schema(example = json!({"available": 3, "running": 2, "completed": 1204}))]
     counts: BTreeMap<&'static str, i64>,
@@ -140,6 +142,7 @@ impl From<QueueSummary> for QueueView {
         Self {
             queue: q.queue,
             paused: q.paused,
+            paused_partitions: q.held,
             counts: q.counts.iter().map(|(state, n)| (state.as_str(), *n)).collect(),
             oldest_waiting_seconds: q.oldest_waiting.map(|d| d.as_secs_f64()),
         }
@@ -181,6 +184,8 @@ pub(crate) struct WorkerView {
     queues: Vec<String>,
     /// Neither left nor found dead.
     live: bool,
+    /// It finishes what it has and claims nothing new.
+    quiet: bool,
     started_at: DateTime<Utc>,
     stopped_at: Option<DateTime<Utc>>,
     died_at: Option<DateTime<Utc>>,
@@ -190,6 +195,7 @@ impl From<WorkerRow> for WorkerView {
     fn from(w: WorkerRow) -> Self {
         Self {
             live: w.is_live(),
+            quiet: w.quiet,
             id: w.id,
             host: w.host,
             pid: w.pid,

@@ -1,7 +1,7 @@
 //! Queues, kinds and workers for operators.
 
 use super::job_views::{KindView, QueueView, WorkerView};
-use crate::auth::{Caller, JobsRead, QueuesManage, QueuesRead, WorkersRead};
+use crate::auth::{Caller, JobsRead, QueuesManage, QueuesRead, WorkersManage, WorkersRead};
 use crate::envelope::Envelope;
 use crate::extract::{ApiJson, ApiPath};
 use crate::{Answer, Api, ErrorEnvelope, Reply};
@@ -16,8 +16,10 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(pause))
+        .routes(routes!(pause_partition))
         .routes(routes!(kinds))
         .routes(routes!(workers))
+        .routes(routes!(quiet))
 }
 
 /// List queues
@@ -56,6 +58,29 @@ async fn pause(
     Ok(Reply::ok(if pause.paused { "paused" } else { "resumed" }, pause))
 }
 
+/// Pause or resume one partition of a queue
+///
+/// Also one that has no job yet. It stays paused when its queue is resumed.
+#[utoipa::path(put, path = "/api/admin/queues/{queue}/partitions/{partition}", tag = "jobs",
+    operation_id = "partition_pause",
+    params(("queue" = String, Path, description = "The queue", example = "notifications"),
+        ("partition" = String, Path, description = "The partition: an agency's id, say",
+            example = "0192f0c1-6f1c-7e3f-9d3a-0d6c5a1b2c3d")),
+    request_body = Pause,
+    responses(
+        (status = 200, description = "Set.", body = Envelope<Pause>),
+        (status = 404, description = "There never was a job in such a queue.",
+            body = ErrorEnvelope)))]
+async fn pause_partition(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath((queue, partition)): ApiPath<(String, String)>,
+    ApiJson(pause): ApiJson<Pause>,
+) -> Answer<Pause> {
+    jobs::pause_partition(&api.db, &queue, &partition, pause.paused).await?;
+    Ok(Reply::ok(if pause.paused { "paused" } else { "resumed" }, pause))
+}
+
 /// List the kinds of job
 #[utoipa::path(get, path = "/api/admin/kinds", tag = "jobs", operation_id = "kinds",
     responses((status = 200, description = "Every kind that this program knows.",
@@ -71,4 +96,31 @@ async fn kinds(State(api): State<Api>, _: Caller<JobsRead>) -> Answer<Vec<KindVi
 async fn workers(State(api): State<Api>, _: Caller<WorkersRead>) -> Answer<Vec<WorkerView>> {
     let all = jobs::workers(&api.db).await?;
     Ok(Reply::ok("workers", all.into_iter().map(WorkerView::from).collect()))
+}
+
+/// Whether a worker claims jobs.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quiet {
+    /// A quiet worker finishes what it has and claims nothing new.
+    #[schema(example = true)]
+    quiet: bool,
+}
+
+/// Quiet a worker, or let it claim again
+#[utoipa::path(put, path = "/api/admin/workers/{worker}", tag = "jobs", operation_id = "worker_quiet",
+    params(("worker" = i64, Path, description = "The worker's number", example = 12)),
+    request_body = Quiet,
+    responses(
+        (status = 200, description = "Set; the worker hears of it within a second.",
+            body = Envelope<Quiet>),
+        (status = 404, description = "No such worker lives.", body = ErrorEnvelope)))]
+async fn quiet(
+    State(api): State<Api>,
+    _: Caller<WorkersManage>,
+    ApiPath(worker): ApiPath<i64>,
+    ApiJson(quiet): ApiJson<Quiet>,
+) -> Answer<Quiet> {
+    jobs::quiet(&api.db, worker, quiet.quiet).await?;
+    Ok(Reply::ok(if quiet.quiet { "quiet" } else { "claiming" }, quiet))
 }

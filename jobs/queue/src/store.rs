@@ -70,6 +70,8 @@ pub struct Reaped {
     /// How many workers are present, as far as is known: the more there are, the less often each
     /// of them has to look.
     pub live: usize,
+    /// The worker that asks was told to claim no more.
+    pub quiet: bool,
 }
 
 /// A lane with work that is due.
@@ -227,8 +229,10 @@ pub trait JobStore: Clone + Send + Sync + 'static {
     /// Says that a worker left in good order.
     fn deregister(&self, worker: WorkerId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Looks for workers that died, marks them, and gives the ones whose claims may still stand.
-    fn reap(&self) -> impl Future<Output = Result<Reaped, StoreError>> + Send;
+    /// Looks for workers that died, marks them, and gives the ones whose claims may still stand;
+    /// tells `me`, who asks, whether to be quiet.
+    fn reap(&self, me: Option<WorkerId>)
+    -> impl Future<Output = Result<Reaped, StoreError>> + Send;
 
     /// The lanes of these queues that have due work, paused ones left out.
     fn active_lanes(

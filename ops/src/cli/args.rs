@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 use switchyard_queue::{JobId, JobState};
 
 /// The job platform for lead marketplaces.
@@ -53,6 +54,16 @@ pub(super) enum Command {
     Jobs {
         #[command(subcommand)]
         command: Jobs,
+    },
+    /// Look at queues, pause them and let them go on
+    Queues {
+        #[command(subcommand)]
+        command: Queues,
+    },
+    /// Look at workers and quiet them
+    Workers {
+        #[command(subcommand)]
+        command: Workers,
     },
     /// Look for faults: configuration, database, Redis, clock, disk, workers
     Doctor(Doctor),
@@ -147,6 +158,53 @@ pub(super) enum Jobs {
     Cancel(JobArg),
     /// Give up a dead or quarantined job for good
     Discard(JobArg),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Queues {
+    /// Every queue with its counts
+    List,
+    /// Claim nothing more from a queue, or from one of its partitions; what runs goes on
+    Pause(QueueArg),
+    /// Claim from it again
+    Resume(QueueArg),
+    /// Pause a queue and wait until none of its jobs runs
+    Drain {
+        /// The queue
+        queue: String,
+        /// Seconds to wait
+        #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+        wait: Duration,
+    },
+}
+
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_secs)
+}
+
+#[derive(Debug, Args)]
+pub(super) struct QueueArg {
+    /// The queue
+    pub(super) queue: String,
+    /// Only this partition of it: an agency's id, say
+    #[arg(long)]
+    pub(super) partition: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Workers {
+    /// Those that live, and the last hundred that went
+    List,
+    /// Let a worker finish what it has and claim no more
+    Quiet {
+        /// Its number
+        worker: i64,
+    },
+    /// Let it claim again
+    Resume {
+        /// Its number
+        worker: i64,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod jobs;
 pub(crate) mod output;
 mod run;
 mod setup;
+mod steer;
 
 use crate::config::{Config, Needs, Overrides};
 use crate::{Fault, logging};
@@ -51,6 +52,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         }
         Command::Enqueue(enqueue) => enqueue::enqueue(&global, &enqueue, output).await,
         Command::Jobs { command } => jobs::run(&global, &command, output).await,
+        Command::Queues { command } => steer::queues(&global, &command, output).await,
+        Command::Workers { command } => steer::workers(&global, &command, output).await,
         Command::Doctor(doctor) => doctor::run(&global, &doctor, output).await,
         Command::Config => config(&global, output),
     }

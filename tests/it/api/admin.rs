@@ -83,6 +83,13 @@ async fn queues_kinds_and_workers_are_shown_and_queues_pause() {
     assert!(queue["oldest_waiting_seconds"].is_number());
     admin.put("/api/admin/queues/webhooks", &json!({"paused": true}), 200).await;
     assert_eq!(webhooks(&admin.get("/api/admin/queues", 200).await)["paused"], true);
+    let partition = "/api/admin/queues/webhooks/partitions/a-portal";
+    admin.put(partition, &json!({"paused": true}), 200).await;
+    let held = webhooks(&admin.get("/api/admin/queues", 200).await);
+    assert_eq!(held["paused_partitions"], json!(["a-portal"]));
+    admin.put(partition, &json!({"paused": false}), 200).await;
+    admin.put("/api/admin/queues/no-such/partitions/a", &json!({"paused": true}), 404).await;
+    admin.put("/api/admin/workers/12", &json!({"quiet": true}), 404).await;
     admin.put("/api/admin/queues/no-such", &json!({"paused": true}), 404).await;
     let kinds = admin.get("/api/admin/kinds", 200).await;
     assert!(kinds["data"].as_array().unwrap().iter().any(|k| k["kind"] == "webhook.process"));

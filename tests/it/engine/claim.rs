@@ -244,6 +244,36 @@ async fn a_job_in_its_own_transaction_is_not_taken_over_though_its_lease_ran_out
 }
 
 #[tokio::test]
+async fn a_partition_is_paused_by_itself_whatever_its_queue_does() {
+    let bench = Bench::new().await;
+    let db = &bench.test.db;
+    let of = |partition: &str| job("k", Options::new().partition(partition));
+    bench.enqueue(vec![of("a"), of("b")]).await;
+    jobs::pause_partition(db, "q", "a", true).await.unwrap();
+    jobs::pause_partition(db, "q", "to come", true).await.unwrap();
+    bench.enqueue(vec![of("to come")]).await;
+    assert_eq!(jobs::queues(db).await.unwrap()[0].held, ["a", "to come"]);
+    let b = bench.claim(9).await;
+    assert_eq!(b.len(), 1, "only b is claimed from: {b:?}");
+
+    // The queue goes and comes back; what was paused by itself stays so.
+    jobs::pause(db, "q", true).await.unwrap();
+    jobs::pause(db, "q", false).await.unwrap();
+    assert!(bench.claim(9).await.is_empty());
+    // Resumed while its queue is paused, it waits for the queue.
+    jobs::pause(db, "q", true).await.unwrap();
+    jobs::pause_partition(db, "q", "a", false).await.unwrap();
+    assert!(bench.claim(9).await.is_empty());
+    jobs::pause(db, "q", false).await.unwrap();
+    assert_eq!(bench.claim(9).await.len(), 1);
+    jobs::pause_partition(db, "q", "to come", false).await.unwrap();
+    assert_eq!(bench.claim(9).await.len(), 1);
+    let nowhere = jobs::pause_partition(db, "nowhere", "a", true).await;
+    assert!(matches!(nowhere, Err(switchyard_store::StoreFault::NotFound)));
+    audit(&mut bench.test.owner().await).await;
+}
+
+#[tokio::test]
 async fn a_job_that_took_its_worker_along_three_times_alone_is_quarantined() {
     let bench = Bench::new().await;
     let id = bench.enqueue(vec![job("k", Options::new())]).await[0].id;

@@ -228,5 +228,5 @@ async fn lists_are_filtered_and_paged_over_open_and_finished_jobs() {
     youngest_first.reverse();
     assert_eq!(story, youngest_first);
     assert_eq!(jobs::workers(db).await.unwrap().len(), 1);
-    assert!(bench.store.reap().await.unwrap().gone.is_empty());
+    assert!(bench.store.reap(None).await.unwrap().gone.is_empty());
 }

@@ -27,12 +27,12 @@ async fn a_dead_workers_jobs_are_claimed_at_once() {
     let other_store = PgJobStore::new(&bench.test.db);
     let victim = other_store.register(&info()).await.unwrap();
     let taken = claim_as(&other_store, victim.id, 1, LONG, &[]).await.pop().unwrap();
-    assert!(!bench.store.reap().await.unwrap().gone.contains(&victim.id), "it lives");
+    assert!(!bench.store.reap(None).await.unwrap().gone.contains(&victim.id), "it lives");
 
     kill(&bench, victim.id).await;
     let store = &bench.store;
     let dead = until("its death is noticed", || async {
-        Some(store.reap().await.unwrap().gone).filter(|dead| dead.contains(&victim.id))
+        Some(store.reap(None).await.unwrap().gone).filter(|dead| dead.contains(&victim.id))
     })
     .await;
     assert!(!dead.contains(&bench.presence.id));
@@ -45,7 +45,7 @@ async fn a_dead_workers_jobs_are_claimed_at_once() {
     let row = row.iter().find(|w| w.id == victim.id.0).unwrap();
     assert!(row.died_at.is_some() && !row.is_live());
     assert!(
-        store.reap().await.unwrap().gone.contains(&victim.id),
+        store.reap(None).await.unwrap().gone.contains(&victim.id),
         "it is remembered for two leases"
     );
     audit(&mut bench.test.owner().await).await;
@@ -60,7 +60,7 @@ async fn a_dropped_presence_frees_its_lock() {
     drop(other);
     let store = &bench.store;
     until("the lock is free", || async {
-        store.reap().await.unwrap().gone.contains(&id).then_some(())
+        store.reap(None).await.unwrap().gone.contains(&id).then_some(())
     })
     .await;
     assert!(!lost.is_cancelled(), "it was given up, not lost");
@@ -74,7 +74,7 @@ async fn a_worker_that_left_in_good_order_did_not_die() {
     bench.store.deregister(id).await.unwrap();
     drop(other);
     for _ in 0..20 {
-        assert!(bench.store.reap().await.unwrap().gone.contains(&id), "its claims are void");
+        assert!(bench.store.reap(None).await.unwrap().gone.contains(&id), "its claims are void");
     }
     let mut owner = bench.test.owner().await;
     assert_eq!(count(&mut owner, "select count(died_at) from engine.workers").await, 0);
@@ -92,7 +92,7 @@ async fn probing_never_takes_a_live_worker_for_dead() {
                 for _ in 0..15 {
                     let mine = store.register(&info()).await.unwrap();
                     for _ in 0..3 {
-                        let dead = store.reap().await.unwrap().gone;
+                        let dead = store.reap(None).await.unwrap().gone;
                         assert!(!dead.contains(&mine.id));
                     }
                     store.deregister(mine.id).await.unwrap();

@@ -59,8 +59,8 @@ impl JobStore for Flaky {
         self.inner.deregister(worker).await
     }
 
-    async fn reap(&self) -> Result<Reaped, StoreError> {
-        self.perhaps(REAP, self.inner.reap()).await
+    async fn reap(&self, me: Option<WorkerId>) -> Result<Reaped, StoreError> {
+        self.perhaps(REAP, self.inner.reap(me)).await
     }
 
     async fn active_lanes(&self, queues: &[String]) -> Result<Vec<ActiveLane>, StoreError> {

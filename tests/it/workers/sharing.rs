@@ -30,6 +30,34 @@ async fn two_workers_share_the_work_and_nothing_runs_twice() {
 }
 
 #[tokio::test]
+async fn a_quiet_worker_finishes_what_it_has_and_claims_no_more() {
+    let stage = Stage::new().await;
+    let mine = stage.enqueue(Act::Wait("go".to_owned()), Options::new()).await;
+    let quiet = stage.worker(brisk());
+    let number = stage.running(mine, 0).await.job.worker;
+    jobs::quiet(&stage.db, number.0, true).await.unwrap();
+    // It is told within a second; what comes then is for the other.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let later = stage.enqueue_all(vec![(Act::Finish, Options::new()); 5]).await;
+    let other = stage.worker(brisk());
+    stage.completed(5).await;
+    for id in later {
+        assert_ne!(stage.record.runs_of(id)[0].job.worker, number);
+    }
+    stage.record.open("go");
+    stage.completed(6).await;
+    other.leave().await;
+
+    jobs::quiet(&stage.db, number.0, false).await.unwrap();
+    let last = stage.enqueue(Act::Finish, Options::new()).await;
+    stage.completed(7).await;
+    assert_eq!(stage.record.runs_of(last)[0].job.worker, number);
+    quiet.leave().await;
+    let gone = jobs::quiet(&stage.db, number.0, true).await;
+    assert!(matches!(gone, Err(switchyard_store::StoreFault::NotFound)));
+}
+
+#[tokio::test]
 async fn no_more_attempts_run_than_there_are_slots() {
     let stage = Stage::new().await;
     let acts = (0..30).map(|_| (Act::Wait("go".to_owned()), Options::new())).collect();

@@ -282,7 +282,7 @@ impl Stage {
             kinds: vec!["act".to_owned()],
             queues: vec!["stage".to_owned()],
         };
-        let dead = store.reap().await.unwrap().gone;
+        let dead = store.reap(None).await.unwrap().gone;
         let presence = store.register(&info).await.unwrap();
         let lanes = store.active_lanes(&info.queues).await.unwrap();
         let lanes: Vec<_> = lanes.iter().map(|l| LaneTake::whole(l.lane, jobs)).collect();
@@ -299,7 +299,7 @@ impl Stage {
         let id = presence.id;
         drop(presence);
         eventually("the doomed worker is seen to be gone", async || {
-            store.reap().await.unwrap().gone.contains(&id).then_some(())
+            store.reap(None).await.unwrap().gone.contains(&id).then_some(())
         })
         .await;
     }

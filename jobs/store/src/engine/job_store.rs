@@ -117,10 +117,11 @@ impl PgJobStore {
         Ok(renewed)
     }
 
-    async fn reap_on_line(&self) -> Result<Reaped> {
+    async fn reap_on_line(&self, me: Option<WorkerId>) -> Result<Reaped> {
         let mut line = self.0.renew.take().await?;
         let limit = line.limit();
-        let (reaped, _) = within(limit, presence::reap(line.connection(), self.memory())).await?;
+        let (reaped, _) =
+            within(limit, presence::reap(line.connection(), self.memory(), me)).await?;
         line.keep();
         Ok(reaped)
     }
@@ -139,8 +140,8 @@ impl JobStore for PgJobStore {
         presence::deregister(&self.0.db, worker).await.map_err(failed("sign a worker off"))
     }
 
-    async fn reap(&self) -> Result<Reaped, StoreError> {
-        self.reap_on_line().await.map_err(failed("look for dead workers"))
+    async fn reap(&self, me: Option<WorkerId>) -> Result<Reaped, StoreError> {
+        self.reap_on_line(me).await.map_err(failed("look for dead workers"))
     }
 
     async fn active_lanes(&self, queues: &[String]) -> Result<Vec<ActiveLane>, StoreError> {

@@ -109,7 +109,7 @@ pub async fn drop_slices(db: &Db, keep_days: u16) -> Result<u64> {
 /// # Errors
 /// If the database is not available.
 pub async fn rescue_hint(db: &Db) -> Result<u64> {
-    let (_, newly) = presence::reap(db.engine(), Duration::ZERO).await?;
+    let (_, newly) = presence::reap(db.engine(), Duration::ZERO, None).await?;
     if newly > 0 {
         db.wake().send(&[WakeToken::Resync]);
     }

@@ -122,9 +122,12 @@ pub(crate) async fn deregister(db: &Db, worker: WorkerId) -> Result<()> {
 pub(crate) async fn reap<'e>(
     executor: impl sqlx::PgExecutor<'e>,
     window: Duration,
+    me: Option<WorkerId>,
 ) -> Result<(Reaped, usize)> {
     const NEW: i32 = 0;
+    const GONE: i32 = 1;
     const LIVE: i32 = 2;
+    const QUIET: i32 = 3;
     let rows: Vec<(i64, i32)> = sqlx::query_as(
         "with turn as materialized (select pg_try_advisory_xact_lock($1, 0) as mine),
          free as materialized (
@@ -142,15 +145,20 @@ pub(crate) async fn reap<'e>(
          where (stopped_at is not null or died_at is not null)
            and coalesce(died_at, stopped_at) > now() - $3 * interval '1 second'
          union all
-         select count(*), 2 from engine.workers where stopped_at is null and died_at is null",
+         select count(*), 2 from engine.workers where stopped_at is null and died_at is null
+         union all
+         select id, 3 from engine.workers where id = $4 and quiet",
     )
     .bind(locks::REAPER)
     .bind(locks::WORKER)
     .bind(super::seconds(window))
+    .bind(me.map(|w| w.0))
     .fetch_all(executor)
     .await?;
     let newly = rows.iter().filter(|(_, what)| *what == NEW).count();
     let live = rows.iter().filter(|(_, what)| *what == LIVE).map(|(n, _)| *n).sum::<i64>();
-    let gone = rows.iter().filter(|(_, what)| *what != LIVE).map(|(id, _)| WorkerId(*id)).collect();
-    Ok((Reaped { gone, live: usize::try_from(live).unwrap_or_default() }, newly))
+    let gone = rows.iter().filter(|(_, what)| matches!(*what, NEW | GONE));
+    let gone = gone.map(|(id, _)| WorkerId(*id)).collect();
+    let quiet = rows.iter().any(|(_, what)| *what == QUIET);
+    Ok((Reaped { gone, live: usize::try_from(live).unwrap_or_default(), quiet }, newly))
 }

@@ -303,32 +303,3 @@ async fn finished_or_missing(db: &Db, id: JobId) -> Refusal {
         Err(refusal) => refusal,
     }
 }
-
-/// Stops or resumes the claiming from a queue, all its lanes and those to come. What runs goes on.
-///
-/// The queue's row is locked first, so a lane that is being made is either seen by the second
-/// statement or made with the new value (see `lanes`).
-///
-/// # Errors
-/// [`StoreFault::NotFound`] if there never was a job in such a queue.
-pub async fn pause(db: &Db, queue: &str, paused: bool) -> Result<()> {
-    let mut tx = db.engine().begin().await?;
-    let known = sqlx::query("update engine.queues set paused = $2 where queue = $1")
-        .bind(queue)
-        .bind(paused)
-        .execute(&mut *tx)
-        .await?;
-    if known.rows_affected() == 0 {
-        return Err(StoreFault::NotFound);
-    }
-    sqlx::query("update engine.lanes set paused = $2 where queue = $1")
-        .bind(queue)
-        .bind(paused)
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    if !paused {
-        db.wake().send(&[WakeToken::Resync]);
-    }
-    Ok(())
-}

@@ -31,6 +31,8 @@ pub struct QueueSummary {
     pub queue: String,
     /// Nothing is claimed from it.
     pub paused: bool,
+    /// Partitions that are paused by themselves.
+    pub held: Vec<String>,
     /// Jobs by state; a state without jobs is missing. See [`LaneCount`] for what they mean.
     pub counts: BTreeMap<JobState, i64>,
     /// How long the job that has been due the longest has waited for a worker.
@@ -69,7 +71,7 @@ pub async fn counts(db: &Db) -> Result<Vec<LaneCount>> {
 /// # Errors
 /// If the database is not available.
 pub async fn queues(db: &Db) -> Result<Vec<QueueSummary>> {
-    let rows: Vec<(String, bool, Option<f64>)> = sqlx::query_as(
+    let rows: Vec<(String, bool, Option<f64>, Vec<String>)> = sqlx::query_as(
         "with recursive seen(lane, priority) as (
            (select lane, priority from engine.jobs where stage = 0 order by lane, priority limit 1)
            union all
@@ -87,7 +89,8 @@ pub async fn queues(db: &Db) -> Result<Vec<QueueSummary>> {
            group by 1
          )
          select q.queue, q.paused,
-           extract(epoch from now() - min(o.run_at))::float8
+           extract(epoch from now() - min(o.run_at))::float8,
+           coalesce(array_agg(l.partition order by l.partition) filter (where l.held), '{}')
          from engine.queues q
          left join engine.lanes l on l.queue = q.queue
          left join oldest o on o.lane = l.id
@@ -98,10 +101,10 @@ pub async fn queues(db: &Db) -> Result<Vec<QueueSummary>> {
     .await?;
     let mut summaries: BTreeMap<String, QueueSummary> = rows
         .into_iter()
-        .map(|(queue, paused, age)| {
+        .map(|(queue, paused, age, held)| {
             let oldest_waiting = age.map(|s| Duration::from_secs_f64(s.max(0.0)));
             let counts = BTreeMap::new();
-            (queue.clone(), QueueSummary { queue, paused, counts, oldest_waiting })
+            (queue.clone(), QueueSummary { queue, paused, held, counts, oldest_waiting })
         })
         .collect();
     for count in counts(db).await? {

@@ -4,9 +4,11 @@
 mod act;
 mod counts;
 mod read;
+mod steer;
 
-pub use act::{Refusal, cancel, discard, pause, retry};
+pub use act::{Refusal, cancel, discard, retry};
 pub use counts::{LaneCount, QueueSummary, counts, queues};
 pub use read::{
     AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,
 };
+pub use steer::{pause, pause_partition, quiet};

@@ -154,6 +154,8 @@ pub struct WorkerRow {
     pub kinds: Vec<String>,
     /// Queues it serves.
     pub queues: Vec<String>,
+    /// It was told to finish what it has and to claim no more.
+    pub quiet: bool,
     /// When it registered.
     pub started_at: DateTime<Utc>,
     /// When it left in good order.
@@ -384,10 +386,10 @@ pub async fn by_request(db: &Db, request_id: &str) -> Result<Vec<JobRow>> {
 /// If the database is not available.
 pub async fn workers(db: &Db) -> Result<Vec<WorkerRow>> {
     let rows = sqlx::query_as(
-        "select id, host, pid, version, kinds, queues, started_at, stopped_at, died_at
+        "select id, host, pid, version, kinds, queues, quiet, started_at, stopped_at, died_at
          from engine.workers where stopped_at is null and died_at is null
          union all
-         (select id, host, pid, version, kinds, queues, started_at, stopped_at, died_at
+         (select id, host, pid, version, kinds, queues, quiet, started_at, stopped_at, died_at
           from engine.workers where stopped_at is not null or died_at is not null
           order by coalesce(died_at, stopped_at) desc limit 100)
          order by id desc",

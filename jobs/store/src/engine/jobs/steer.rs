@@ -1,0 +1,76 @@
+//! Stopping and resuming: a queue, one partition of it, or one worker. What runs goes on.
+
+use crate::{Db, Result, StoreFault};
+use switchyard_queue::{LaneId, WakeToken};
+
+/// Stops or resumes the claiming from a queue, all its lanes and those to come. A partition that was
+/// paused by itself stays paused.
+///
+/// The queue's row is locked first, so a lane that is being made is either seen by the second
+/// statement or made with the new value (see `lanes`).
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there never was a job in such a queue.
+pub async fn pause(db: &Db, queue: &str, paused: bool) -> Result<()> {
+    let mut tx = db.engine().begin().await?;
+    let known = sqlx::query("update engine.queues set paused = $2 where queue = $1")
+        .bind(queue)
+        .bind(paused)
+        .execute(&mut *tx)
+        .await?;
+    if known.rows_affected() == 0 {
+        return Err(StoreFault::NotFound);
+    }
+    sqlx::query("update engine.lanes set paused = $2 or held where queue = $1")
+        .bind(queue)
+        .bind(paused)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    if !paused {
+        db.wake().send(&[WakeToken::Resync]);
+    }
+    Ok(())
+}
+
+/// Stops or resumes the claiming from one partition of a queue, also one that has no job yet. While
+/// the whole queue is paused nothing is claimed either way.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there never was a job in such a queue.
+pub async fn pause_partition(db: &Db, queue: &str, partition: &str, paused: bool) -> Result<()> {
+    let lane: Option<i32> = sqlx::query_scalar(
+        "insert into engine.lanes as l (queue, partition, held, paused)
+         select q.queue, $2, $3, $3 or q.paused
+         from (select queue, paused from engine.queues where queue = $1 for share) q
+         on conflict (queue, partition) do update set held = excluded.held, paused = excluded.paused
+         returning l.id",
+    )
+    .bind(queue)
+    .bind(partition)
+    .bind(paused)
+    .fetch_optional(db.engine())
+    .await?;
+    let lane = lane.ok_or(StoreFault::NotFound)?;
+    if !paused {
+        db.wake().send(&[WakeToken::Lane(LaneId(lane))]);
+    }
+    Ok(())
+}
+
+/// Quiets a worker, or lets it claim again: it hears of it within a second, finishes what it has
+/// and takes nothing new.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if no such worker lives.
+pub async fn quiet(db: &Db, worker: i64, quiet: bool) -> Result<()> {
+    let known = sqlx::query(
+        "update engine.workers set quiet = $2
+         where id = $1 and stopped_at is null and died_at is null",
+    )
+    .bind(worker)
+    .bind(quiet)
+    .execute(db.engine())
+    .await?;
+    if known.rows_affected() == 0 { Err(StoreFault::NotFound) } else { Ok(()) }
+}

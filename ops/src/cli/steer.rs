@@ -1,0 +1,162 @@
+//! `queues` and `workers`: look at them, pause and resume, quiet.
+
+use super::args::{Global, QueueArg, Queues, Workers};
+use super::load;
+use super::output::{Failure, Output, table};
+use crate::compose::Base;
+use crate::config::Needs;
+use crate::{Fault, database_help};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use switchyard_queue::JobState;
+use switchyard_store::jobs::{self, QueueSummary, WorkerRow};
+use switchyard_store::{Db, StoreFault};
+
+/// How often the jobs that run are counted while somebody waits for their end.
+const LOOK: Duration = Duration::from_millis(200);
+
+pub(super) async fn queues(
+    global: &Global,
+    command: &Queues,
+    output: Output,
+) -> Result<(), Failure> {
+    let base = open(global)?;
+    let ended = match command {
+        Queues::List => list_queues(&base.db, output).await,
+        Queues::Pause(queue) => pause(&base.db, queue, true, output).await,
+        Queues::Resume(queue) => pause(&base.db, queue, false, output).await,
+        Queues::Drain { queue, wait } => drain(&base.db, queue, *wait, output).await,
+    };
+    base.close().await;
+    ended
+}
+
+pub(super) async fn workers(
+    global: &Global,
+    command: &Workers,
+    output: Output,
+) -> Result<(), Failure> {
+    let base = open(global)?;
+    let ended = match command {
+        Workers::List => list_workers(&base.db, output).await,
+        Workers::Quiet { worker } => quiet(&base.db, *worker, true, output).await,
+        Workers::Resume { worker } => quiet(&base.db, *worker, false, output).await,
+    };
+    base.close().await;
+    ended
+}
+
+fn open(global: &Global) -> Result<Base, Failure> {
+    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    Ok(Base::open(config)?)
+}
+
+async fn list_queues(db: &Db, output: Output) -> Result<(), Failure> {
+    let all = jobs::queues(db).await.map_err(away)?;
+    let cells = |q: &QueueSummary| {
+        let n = |state| q.counts.get(&state).copied().unwrap_or_default().to_string();
+        let paused = if q.paused { "yes".to_owned() } else { q.held.join(", ") };
+        vec![
+            q.queue.clone(),
+            if paused.is_empty() { "-".to_owned() } else { paused },
+            n(JobState::Available),
+            n(JobState::Running),
+            n(JobState::Retryable),
+            n(JobState::Discarded),
+            q.oldest_waiting
+                .map_or_else(|| "-".to_owned(), |d| format!("{:.1} s", d.as_secs_f64())),
+        ]
+    };
+    output.answer(&json!({ "queues": all }), || {
+        let columns =
+            ["QUEUE", "PAUSED", "AVAILABLE", "RUNNING", "RETRYABLE", "DISCARDED", "OLDEST"];
+        table(&columns, &all.iter().map(cells).collect::<Vec<_>>())
+    });
+    Ok(())
+}
+
+async fn pause(db: &Db, arg: &QueueArg, paused: bool, output: Output) -> Result<(), Failure> {
+    let done = match &arg.partition {
+        Some(partition) => jobs::pause_partition(db, &arg.queue, partition, paused).await,
+        None => jobs::pause(db, &arg.queue, paused).await,
+    };
+    done.map_err(|e| {
+        unknown(e, "there never was a job in such a queue", "switchyard queues list")
+    })?;
+    let told = json!({ "queue": arg.queue, "partition": arg.partition, "paused": paused });
+    output.answer(&told, || {
+        let what = match &arg.partition {
+            Some(partition) => format!("partition {partition} of {}", arg.queue),
+            None => arg.queue.clone(),
+        };
+        format!("{what} {}", if paused { "is paused" } else { "goes on" })
+    });
+    Ok(())
+}
+
+/// Pauses a queue and waits until none of its jobs runs.
+async fn drain(db: &Db, queue: &str, wait: Duration, output: Output) -> Result<(), Failure> {
+    let named = |e| unknown(e, "there never was a job in such a queue", "switchyard queues list");
+    jobs::pause(db, queue, true).await.map_err(named)?;
+    let until = Instant::now() + wait;
+    loop {
+        let counts = jobs::counts(db).await.map_err(away)?;
+        let running = counts.iter().filter(|c| c.queue == queue && c.state == JobState::Running);
+        let running: i64 = running.map(|c| c.n).sum();
+        if running <= 0 {
+            break;
+        }
+        if Instant::now() >= until {
+            let what = format!("{queue} is paused, but {running} of its jobs still run");
+            let remedy = "wait again with a longer --wait, or `switchyard jobs cancel` them";
+            return Err(Fault::new("still_running", what).remedy(remedy).into());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    output.answer(&json!({ "queue": queue, "paused": true, "running": 0 }), || {
+        format!("{queue} is paused and none of its jobs runs")
+    });
+    Ok(())
+}
+
+async fn list_workers(db: &Db, output: Output) -> Result<(), Failure> {
+    let all = jobs::workers(db).await.map_err(away)?;
+    let cells = |w: &WorkerRow| {
+        let state = match (w.died_at, w.stopped_at) {
+            (Some(_), _) => "died",
+            (_, Some(_)) => "stopped",
+            _ if w.quiet => "quiet",
+            _ => "alive",
+        };
+        let name = format!("{}:{}", w.host, w.pid);
+        vec![w.id.to_string(), name, state.to_owned(), w.version.clone(), w.queues.join(", ")]
+    };
+    output.answer(&json!({ "workers": all }), || {
+        let rows: Vec<_> = all.iter().map(cells).collect();
+        table(&["WORKER", "PROCESS", "STATE", "VERSION", "QUEUES"], &rows)
+    });
+    Ok(())
+}
+
+async fn quiet(db: &Db, worker: i64, quiet: bool, output: Output) -> Result<(), Failure> {
+    let named = |e| unknown(e, "no such worker lives", "switchyard workers list");
+    jobs::quiet(db, worker, quiet).await.map_err(named)?;
+    output.answer(&json!({ "worker": worker, "quiet": quiet }), || {
+        let does = if quiet { "finishes what it has and claims no more" } else { "claims again" };
+        format!("worker {worker} {does}")
+    });
+    Ok(())
+}
+
+fn unknown(fault: StoreFault, what: &str, look: &str) -> Fault {
+    match fault {
+        StoreFault::NotFound => {
+            Fault::new("not_found", what).remedy(format!("`{look}` names those that there are"))
+        }
+        other => away(other),
+    }
+}
+
+fn away(e: StoreFault) -> Fault {
+    database_help::fault("database", "the database did not answer", e)
+}
