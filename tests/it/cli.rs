@@ -155,6 +155,17 @@ async fn a_job_goes_through_the_hands_of_an_operator() {
     assert_eq!(shown["args"], json!({}));
     assert_eq!(shown["attempts"], json!([]));
 
+    let why = desk.say(&["--json", "jobs", "why", &id]).await.json();
+    assert_eq!(why["verdict"], "stuck");
+    let reasons = why["reasons"].as_array().unwrap();
+    let codes: Vec<_> = reasons.iter().map(|r| r["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["scheduled", "no_scheduler", "queue_unserved", "kind_unknown"]);
+    for reason in reasons {
+        assert!(reason["message"].is_string() && reason["remedy"].is_string(), "{reason}");
+    }
+    let people = desk.say(&["jobs", "why", &id]).await.out;
+    assert!(people.contains("until somebody acts") && people.contains("switchyard work"), "{people}");
+
     let retried = desk.say(&["--json", "jobs", "retry", &id]).await.json();
     assert_eq!(retried["job"]["state"], "available");
     let cancelled = desk.say(&["--json", "jobs", "cancel", &id]).await.json();
@@ -176,7 +187,7 @@ async fn a_job_goes_through_the_hands_of_an_operator() {
 async fn a_job_that_is_not_there_is_exit_code_1() {
     let desk = Desk::new().await;
     let id = "01a20443-0000-7000-8000-000000000000";
-    for action in ["show", "retry", "cancel", "discard"] {
+    for action in ["show", "why", "retry", "cancel", "discard"] {
         let said = desk.say(&["--json", "jobs", action, id]).await;
         assert_eq!(said.code, Some(1), "{action}: {said:?}");
         assert_eq!(said.err_json()["error"]["code"], "not_found", "{action}");

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 use switchyard_queue::{JobId, JobState};
 use switchyard_store::StoreFault;
-use switchyard_store::jobs::{self, AttemptRow, JobFilter, JobRow, Refusal};
+use switchyard_store::jobs::{self, AttemptRow, JobFilter, JobRow, Refusal, Why};
 
 const PAGE: u32 = 40;
 
@@ -195,6 +195,7 @@ impl AttemptView {
 struct JobPage {
     shell: Shell,
     j: JobView,
+    why: Why,
     about: Option<&'static str>,
     args: String,
     attempts: Vec<AttemptView>,
@@ -212,6 +213,7 @@ pub(super) async fn show(
 ) -> Screen {
     let gone = "There is no such job, or its history was dropped.";
     let job = jobs::show(&api.db, id).await.map_err(|e| missing(e, gone))?;
+    let why = jobs::why(&api.db, id).await.map_err(|e| missing(e, gone))?;
     let data = hub.data().await?;
     let now = shell.now;
     let related = match &job.row.request_id {
@@ -228,6 +230,7 @@ pub(super) async fn show(
         kinds.iter().find(|k| k.kind == job.row.kind || k.aliases.contains(&job.row.kind.as_str()));
     page(&JobPage {
         shell: shell.at("/ops/jobs").live(live::url(std::iter::once(id))),
+        why,
         about: about.map(|k| k.about),
         args: serde_json::to_string_pretty(&job.args).map_err(ApiError::internal)?,
         attempts,

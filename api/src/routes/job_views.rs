@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use switchyard_queue::KindInfo;
-use switchyard_store::jobs::{AttemptRow, JobDetail, JobRow, QueueSummary, WorkerRow};
+use switchyard_store::jobs::{AttemptRow, JobDetail, JobRow, QueueSummary, Reason, Why, WorkerRow};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -117,6 +117,56 @@ impl From<JobDetail> for JobDetailView {
     fn from(d: JobDetail) -> Self {
         let attempts = d.attempts.into_iter().map(AttemptView::from).collect();
         Self { job: d.row.into(), args: d.args, attempts }
+    }
+}
+
+/// Why a job is not running, or what became of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct WhyView {
+    job: Uuid,
+    #[schema(example = "lead.distribute")]
+    kind: String,
+    #[schema(example = "leads")]
+    queue: String,
+    #[schema(example = "available")]
+    state: String,
+    /// `finished`, `running`, `waiting` (it runs by itself in time) or `stuck` (somebody must act).
+    #[schema(example = "stuck")]
+    verdict: &'static str,
+    /// Everything that holds now.
+    reasons: Vec<ReasonView>,
+}
+
+/// One thing that keeps a job from running, or explains where it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ReasonView {
+    /// A stable word.
+    #[schema(example = "queue_paused")]
+    code: &'static str,
+    /// One sentence for people.
+    #[schema(example = "Its queue `leads` is paused.")]
+    message: String,
+    /// What to do about it.
+    #[schema(example = "Resume the queue when what it was paused for is over.")]
+    remedy: &'static str,
+}
+
+impl From<Why> for WhyView {
+    fn from(w: Why) -> Self {
+        Self {
+            job: w.job.0,
+            kind: w.kind,
+            queue: w.queue,
+            state: w.state.to_string(),
+            verdict: w.verdict.as_str(),
+            reasons: w.reasons.iter().map(ReasonView::from).collect(),
+        }
+    }
+}
+
+impl From<&Reason> for ReasonView {
+    fn from(r: &Reason) -> Self {
+        Self { code: r.code(), message: r.message(), remedy: r.remedy() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Jobs for operators: look at them, act on them, enqueue one by hand.
 
-use super::job_views::{JobDetailView, JobView};
+use super::job_views::{JobDetailView, JobView, WhyView};
 use crate::auth::{Caller, JobsEnqueue, JobsManage, JobsRead};
 use crate::envelope::{Envelope, Page};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, Paging, paged};
@@ -24,6 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list, enqueue))
         .routes(routes!(show))
+        .routes(routes!(why))
         .routes(routes!(retry))
         .routes(routes!(cancel))
         .routes(routes!(discard))
@@ -84,6 +85,23 @@ async fn show(
     ApiPath(id): ApiPath<Uuid>,
 ) -> Answer<JobDetailView> {
     Ok(Reply::ok("job", jobs::show(&api.db, JobId(id)).await?.into()))
+}
+
+/// Ask why a job is not running
+///
+/// Everything that holds now, each with what to do about it: its time has not come, its queue is
+/// paused, no worker is there for it, jobs come before it, it failed; or what became of it.
+#[utoipa::path(get, path = "/api/admin/jobs/{id}/why", tag = "jobs", operation_id = "job_why",
+    params(("id" = Uuid, Path, description = "The job")),
+    responses(
+        (status = 200, description = "The reasons.", body = Envelope<WhyView>),
+        (status = 404, description = "There is no such job.", body = ErrorEnvelope)))]
+async fn why(
+    State(api): State<Api>,
+    _: Caller<JobsRead>,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Answer<WhyView> {
+    Ok(Reply::ok("why", jobs::why(&api.db, JobId(id)).await?.into()))
 }
 
 /// Run a job again, now

@@ -152,6 +152,8 @@ pub(super) enum Jobs {
     List(JobsList),
     /// One job: arguments, attempts, errors
     Show(JobArg),
+    /// Why a job is not running: everything that holds now, and what to do about it
+    Why(JobArg),
     /// Run a dead, cancelled or waiting job again now
     Retry(JobArg),
     /// Cancel a job; one that runs is asked to stop

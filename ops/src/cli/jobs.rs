@@ -1,4 +1,4 @@
-//! `jobs`: list, show, retry, cancel, discard.
+//! `jobs`: list, show, why, retry, cancel, discard.
 
 use super::args::{Global, JobArg, Jobs, JobsList};
 use super::load;
@@ -8,7 +8,8 @@ use crate::config::Needs;
 use crate::{Fault, database_help};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
-use switchyard_store::jobs::{self, AttemptRow, JobDetail, JobFilter, JobRow, Refusal};
+use switchyard_store::StoreFault;
+use switchyard_store::jobs::{self, AttemptRow, JobDetail, JobFilter, JobRow, Refusal, Why};
 
 pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Result<(), Failure> {
     let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
@@ -16,6 +17,7 @@ pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Resu
     let ended = match command {
         Jobs::List(args) => list(&base, args, output).await,
         Jobs::Show(job) => show(&base, job, output).await,
+        Jobs::Why(job) => why(&base, job, output).await,
         Jobs::Retry(job) => acted(jobs::retry(&base.db, job.job).await, "is due now", output),
         Jobs::Cancel(job) => {
             acted(jobs::cancel(&base.db, job.job).await, "is cancelled, or asked to stop", output)
@@ -44,12 +46,22 @@ async fn list(base: &Base, args: &JobsList, output: Output) -> Result<(), Failur
 }
 
 async fn show(base: &Base, job: &JobArg, output: Output) -> Result<(), Failure> {
-    let detail = jobs::show(&base.db, job.job).await.map_err(|e| match e {
-        switchyard_store::StoreFault::NotFound => refused(Refusal::NotFound),
-        other => away(other).into(),
-    })?;
+    let detail = jobs::show(&base.db, job.job).await.map_err(missing)?;
     output.answer(&detail, || told(&detail));
     Ok(())
+}
+
+async fn why(base: &Base, job: &JobArg, output: Output) -> Result<(), Failure> {
+    let why = jobs::why(&base.db, job.job).await.map_err(missing)?;
+    output.answer(&why, || explained(&why));
+    Ok(())
+}
+
+fn explained(why: &Why) -> String {
+    let head = format!("{} {} ({}): {}", why.kind, why.job, why.state, why.verdict.title());
+    let reasons = why.reasons.iter();
+    let lines = reasons.map(|r| format!("\n{:<18} {}\n  -> {}", r.code(), r.message(), r.remedy()));
+    head + &lines.collect::<String>()
 }
 
 fn acted(result: Result<JobRow, Refusal>, done: &str, output: Output) -> Result<(), Failure> {
@@ -112,7 +124,14 @@ fn instant(t: DateTime<Utc>) -> String {
     t.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn away(e: switchyard_store::StoreFault) -> Fault {
+fn missing(e: StoreFault) -> Failure {
+    match e {
+        StoreFault::NotFound => refused(Refusal::NotFound),
+        other => away(other).into(),
+    }
+}
+
+fn away(e: StoreFault) -> Fault {
     database_help::fault("database", "the database did not answer as it should", e)
 }
 

@@ -58,6 +58,13 @@ async fn a_job_is_enqueued_looked_at_and_steered() {
     assert_eq!(listed["data"]["items"].as_array().unwrap().len(), 1);
     admin.get("/api/admin/jobs?state=sleeping", 400).await;
 
+    let why = admin.get(&format!("/api/admin/jobs/{id}/why"), 200).await["data"].clone();
+    assert_eq!((&why["state"], &why["verdict"]), (&json!("scheduled"), &json!("stuck")));
+    assert_eq!(why["reasons"][0]["code"], "scheduled");
+    assert_eq!(why["reasons"][2]["code"], "queue_unserved", "nobody works here");
+    assert!(why["reasons"][2]["remedy"].as_str().unwrap().contains("switchyard work"));
+    admin.get(&format!("/api/admin/jobs/{}/why", uuid::Uuid::nil()), 404).await;
+
     assert_eq!(admin.act(id, "retry", 200).await["data"]["state"], "available");
     assert_eq!(admin.act(id, "discard", 200).await["data"]["state"], "discarded");
     assert_eq!(admin.act(id, "discard", 409).await["error"]["code"], "wrong_state");

@@ -200,6 +200,8 @@ async fn jobs_are_filtered_looked_up_and_paged() {
     let page = session.page(&format!("/ops/jobs/{other}")).await;
     assert!(page.contains("Not tried yet") && page.contains("no worker for this kind"));
     assert!(page.contains("Jobs of the same request"));
+    assert!(page.contains("It will not run until somebody acts"), "{page}");
+    assert!(page.contains("No living worker knows its kind `nobody.knows`"), "{page}");
 }
 
 #[tokio::test]

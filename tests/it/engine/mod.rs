@@ -11,3 +11,4 @@ mod roles;
 mod settle;
 mod slices;
 mod support;
+mod why;

@@ -6,7 +6,7 @@ use switchyard_queue::{JobStore, Options, WorkerId};
 use switchyard_store::{PgJobStore, jobs, maintenance};
 
 /// Kills the connection that holds a worker's lock, as the end of its process would.
-async fn kill(bench: &Bench, worker: WorkerId) {
+pub async fn kill(bench: &Bench, worker: WorkerId) {
     let mut owner = bench.test.owner().await;
     let killed: Vec<bool> = sqlx::query_scalar(
         "select pg_terminate_backend(pid) from pg_locks

@@ -5,6 +5,8 @@ mod act;
 mod counts;
 mod read;
 mod steer;
+mod reason;
+mod why;
 
 pub use act::{Refusal, cancel, discard, retry};
 pub use counts::{LaneCount, QueueSummary, counts, queues};
@@ -12,3 +14,5 @@ pub use read::{
     AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,
 };
 pub use steer::{pause, pause_partition, quiet};
+pub use reason::{Ahead, Reason};
+pub use why::{Verdict, Why, why};
