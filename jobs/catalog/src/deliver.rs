@@ -12,24 +12,12 @@ use crate::Platform;
 use crate::fault::OrFail;
 use serde_json::Value;
 use std::future::Future;
-use std::time::Duration;
 use switchyard_domain::MessageId;
 use switchyard_providers::{Receipt, SendError, SendFault};
 use switchyard_queue::{Context, ErrorClass, JobError, JobResult, Outcome};
 use switchyard_store::JobTx;
 use switchyard_store::effects::{self, EffectOutcome, EffectState};
 use switchyard_store::messages::{self, Message, MessageState};
-
-/// How long to wait before each further try to write a result down. The provider took the message;
-/// giving up here is what makes a message `unknown`, so a database that restarts is waited for.
-const PATIENCE: [Duration; 6] = [
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-];
 
 /// Why a message was not sent. The provider's own words may name the recipient: they stand with
 /// the message, under row-level security, and not with the job.
@@ -118,7 +106,7 @@ async fn record(
     id: MessageId,
     answer: &Result<Receipt, SendError>,
 ) -> JobResult {
-    let mut waits = PATIENCE.iter();
+    let mut waits = effects::PATIENCE.iter();
     loop {
         let fault = match record_once(cx, id, answer).await {
             Ok(outcome) => return Ok(outcome),

@@ -5,10 +5,30 @@
 //! and writes the result with [`finish`] in the transaction that also settles the job. If it dies
 //! in between, nobody knows whether the call arrived: the next attempt is told
 //! [`EffectState::InDoubt`] and must ask the provider, never simply call again.
+//!
+//! [`once`] does all of this for a call that gives a result, [`once_in`] for an effect inside the
+//! job's transaction. Where the end of the job belongs into the result's transaction too, use
+//! [`begin`] and [`finish`].
+
+mod once;
 
 use crate::{JobTx, Result, StoreFault};
 use serde_json::Value;
 use sqlx::types::Json;
+use std::time::Duration;
+
+pub use once::{CallFault, InDoubt, OnceFault, once, once_in};
+
+/// How long to wait before each further try to write a result down. The call was made; giving up
+/// here is what puts its effect in doubt, so a database that restarts is waited for.
+pub const PATIENCE: [Duration; 6] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
 
 /// Where an effect stands when a job wants to begin it.
 #[derive(Clone, Debug, PartialEq)]
