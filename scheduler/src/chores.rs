@@ -39,9 +39,15 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("fold the counters", Duration::from_secs(1), |db| async move {
             maintenance::fold_counters(&db).await
         }),
+        chore("fold the failures", Duration::from_secs(1), |db| async move {
+            maintenance::fold_errors(&db).await
+        }),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
         chore("drop old slices", hour * 24, move |db| async move {
             maintenance::drop_slices(&db, keep).await
+        }),
+        chore("forget old failures", hour * 24, move |db| async move {
+            maintenance::forget_errors(&db, keep).await
         }),
         chore("forget old firings", hour * 24, move |db| async move {
             schedules::forget_firings(&db, keep).await

@@ -263,6 +263,7 @@ async fn no_screen_is_wider_than_a_phone() {
     let ops = Ops::new().await;
     ops.work();
     let dead = ops.dead_letter().await;
+    ops.test.fail_for_good("nobody.knows.a.kind.with.so.long.a.name", 1).await;
     let line = ops.arrived(ops.deliver(&person("n-1", "Anna", "Nowak")).await).await;
     let lead = line.lead.as_ref().unwrap().id;
     let mail = line.assignments[0].messages[0].id;
@@ -272,10 +273,9 @@ async fn no_screen_is_wider_than_a_phone() {
     let browser = Browser::start().await;
     browser.sign_in(&ops).await;
     browser.client.set_window_size(390, 844).await.unwrap();
-    let lists = ["", "/leads", "/deliveries", "/messages", "/jobs", "/schedules", "/workers"];
+    let lists = ["", "/leads", "/deliveries", "/messages", "/jobs", "/errors", "/schedules"];
     let lists = lists.into_iter().map(str::to_owned);
-    let more =
-        ["/portals".to_owned(), "/portals/demo".to_owned(), "/jobs?state=pending".to_owned()];
+    let more = ["/workers", "/portals", "/portals/demo", "/jobs?state=pending"].map(str::to_owned);
     let single = [
         format!("/jobs/{dead}"),
         format!("/leads/{lead}"),

@@ -164,7 +164,10 @@ async fn a_job_goes_through_the_hands_of_an_operator() {
         assert!(reason["message"].is_string() && reason["remedy"].is_string(), "{reason}");
     }
     let people = desk.say(&["jobs", "why", &id]).await.out;
-    assert!(people.contains("until somebody acts") && people.contains("switchyard work"), "{people}");
+    assert!(
+        people.contains("until somebody acts") && people.contains("switchyard work"),
+        "{people}"
+    );
 
     let retried = desk.say(&["--json", "jobs", "retry", &id]).await.json();
     assert_eq!(retried["job"]["state"], "available");
@@ -192,6 +195,29 @@ async fn a_job_that_is_not_there_is_exit_code_1() {
         assert_eq!(said.code, Some(1), "{action}: {said:?}");
         assert_eq!(said.err_json()["error"]["code"], "not_found", "{action}");
     }
+}
+
+#[tokio::test]
+async fn failures_are_grouped_and_their_dead_letters_steered() {
+    let desk = Desk::new().await;
+    let group = desk.test.fail_for_good("leads.rescan_unassigned", 2).await;
+    let listed = desk.say(&["--json", "jobs", "errors"]).await.json();
+    let first = &listed["errors"][0];
+    assert_eq!((&first["fingerprint"], &first["dead_letters"]), (&json!(group), &json!(2)));
+    let people = desk.say(&["jobs", "errors", "--limit", "1"]).await.out;
+    assert!(
+        people.starts_with("FINGERPRINT") && people.contains("try <n> had no answer"),
+        "{people}"
+    );
+    let retried = desk.say(&["--json", "jobs", "errors", "--retry", &group]).await.json();
+    assert_eq!(retried, json!({"done": 2, "kept": 0}));
+    desk.test.fail_for_good("leads.rescan_unassigned", 0).await;
+    let cancelled = desk.say(&["jobs", "errors", "--cancel", &group]).await;
+    assert!(cancelled.out.starts_with("given up: 2"), "{cancelled:?}");
+    let none = desk.say(&["--json", "jobs", "errors", "--retry", "none"]).await;
+    assert_eq!((none.code, &none.err_json()["error"]["code"]), (Some(1), &json!("not_found")));
+    let both = desk.say(&["jobs", "errors", "--retry", "a", "--cancel", "b"]).await;
+    assert_eq!(both.code, Some(2), "{both:?}");
 }
 
 #[tokio::test]

@@ -6,8 +6,13 @@
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
-use switchyard_queue::{Wake, WakeToken};
-use switchyard_store::{Db, DbConfig};
+use std::time::Duration;
+use switchyard_queue::{
+    ClaimRequest, ClaimedJob, ErrorReport, Held, JobStore, LaneTake, NewJob, Options, SettleAs,
+    Settlement, Wake, WakeToken, WorkerId,
+};
+use switchyard_store::jobs::errors::{self, ErrorFilter};
+use switchyard_store::{Db, DbConfig, PgJobStore, Scope};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -61,6 +66,32 @@ impl TestDb {
     #[must_use]
     pub fn reached_by(&self, config: DbConfig) -> Db {
         Db::connect(config, Arc::new(Silence::default())).expect("a well-formed URL")
+    }
+
+    /// Enqueues `more` jobs of a kind, then makes a dead letter of every one that is due, as a worker
+    /// does whose attempts fail for good; gives the group of their failures.
+    pub async fn fail_for_good(&self, kind: &'static str, more: u32) -> String {
+        let (queue, long) = ("maintenance", Duration::from_secs(60));
+        let job = |_| NewJob::raw(kind, queue, long, serde_json::json!({}), Options::new());
+        let mut tx = self.db.begin(Scope::Platform).await.expect("a transaction");
+        tx.enqueue_all((0..more).map(job).collect()).await.expect("jobs");
+        tx.commit().await.expect("a commit");
+        let (store, kinds) = (PgJobStore::new(&self.db), [kind.to_owned()]);
+        let active = store.active_lanes(&[queue.to_owned()]).await.expect("lanes");
+        let lanes: Vec<_> = active.iter().map(|l| LaneTake::whole(l.lane, 100)).collect();
+        let (worker, dead) = (WorkerId(i64::MAX), &[]);
+        let (kinds, lanes) = (&kinds, &lanes);
+        let claim = ClaimRequest { worker, kinds, lanes, lease: long, dead, alone: false };
+        let fail = |(n, job): (usize, &ClaimedJob)| {
+            let message = format!("try {n} had no answer");
+            let result = SettleAs::Discard(ErrorReport { class: "error", message });
+            Settlement { held: Held { id: job.id, fence: job.fence }, result, ran: Duration::ZERO }
+        };
+        let claimed = store.claim(&claim).await.expect("a claim");
+        let failed: Vec<_> = claimed.iter().enumerate().map(fail).collect();
+        store.settle(&failed).await.expect("results");
+        let groups = errors::list(&self.db, &ErrorFilter::default()).await.expect("groups");
+        groups.first().expect("a group").fingerprint.clone()
     }
 
     /// A connection with the owner's rights, for looking behind the curtain.

@@ -8,6 +8,7 @@ mod assets;
 mod data;
 mod deliveries;
 mod error;
+mod errors;
 mod fleet;
 mod format;
 mod job_view;
@@ -52,6 +53,8 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/jobs/{id}/{verb}", post(jobs::act)),
         ("/queues/{queue}/{verb}", post(jobs::queue)),
         ("/workers/{worker}/{verb}", post(fleet::steer)),
+        ("/errors", get(errors::list)),
+        ("/errors/{fingerprint}/{verb}", post(errors::act)),
         ("/leads", get(leads::list)),
         ("/leads/{id}", get(leads::show)),
         ("/deliveries", get(deliveries::list)),

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use switchyard_queue::KindInfo;
+use switchyard_store::jobs::errors::{Acted, ErrorGroup};
 use switchyard_store::jobs::{AttemptRow, JobDetail, JobRow, QueueSummary, Reason, Why, WorkerRow};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -167,6 +168,65 @@ impl From<Why> for WhyView {
 impl From<&Reason> for ReasonView {
     fn from(r: &Reason) -> Self {
         Self { code: r.code(), message: r.message(), remedy: r.remedy() }
+    }
+}
+
+/// Failed attempts that are alike.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorGroupView {
+    /// Names the group for good.
+    #[schema(example = "9f86d081884c7d65")]
+    fingerprint: String,
+    #[schema(example = "notify.email")]
+    kind: String,
+    /// `error`, `panic` or `timeout`.
+    #[schema(example = "error")]
+    class: String,
+    /// The message without what varies.
+    #[schema(example = "message <uuid> was not sent (smtp_<n>); its row has the provider's words")]
+    pattern: String,
+    /// Attempts that failed so.
+    #[schema(example = 412)]
+    failures: i64,
+    first_seen: DateTime<Utc>,
+    last_seen: DateTime<Utc>,
+    /// The job that failed so last.
+    example: Uuid,
+    /// Dead letters that died of it and wait for somebody to act; counted up to 10,000.
+    #[schema(example = 7)]
+    dead_letters: i64,
+}
+
+impl From<ErrorGroup> for ErrorGroupView {
+    fn from(g: ErrorGroup) -> Self {
+        Self {
+            fingerprint: g.fingerprint,
+            kind: g.kind,
+            class: g.class,
+            pattern: g.pattern,
+            failures: g.failures,
+            first_seen: g.first_seen,
+            last_seen: g.last_seen,
+            example: g.example,
+            dead_letters: g.dead_letters,
+        }
+    }
+}
+
+/// What became of a group's dead letters.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(crate) struct ActedView {
+    /// Jobs that were acted on.
+    #[schema(example = 7)]
+    done: u64,
+    /// Jobs that stay dead letters because another job holds their unique key by now.
+    #[schema(example = 0)]
+    kept: u64,
+}
+
+impl From<Acted> for ActedView {
+    fn from(Acted { done, kept }: Acted) -> Self {
+        Self { done, kept }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin_auth;
 pub(crate) mod agencies;
+pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod health;
 mod job_views;

@@ -9,6 +9,7 @@ mod job;
 mod options;
 mod outbox;
 mod outcome;
+mod pattern;
 mod redis_wake;
 mod registry;
 mod retry;

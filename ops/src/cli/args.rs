@@ -160,6 +160,24 @@ pub(super) enum Jobs {
     Cancel(JobArg),
     /// Give up a dead or quarantined job for good
     Discard(JobArg),
+    /// Failures in groups: what fails, how often, since when; the latest first
+    Errors(JobsErrors),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JobsErrors {
+    /// Only failures of this kind
+    #[arg(long)]
+    pub(super) kind: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) limit: u16,
+    /// Run all dead letters of this group again now
+    #[arg(long, value_name = "FINGERPRINT", conflicts_with_all = ["kind", "limit", "cancel"])]
+    pub(super) retry: Option<String>,
+    /// Give all dead letters of this group up
+    #[arg(long, value_name = "FINGERPRINT", conflicts_with_all = ["kind", "limit"])]
+    pub(super) cancel: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

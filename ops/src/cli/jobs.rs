@@ -1,8 +1,8 @@
-//! `jobs`: list, show, why, retry, cancel, discard.
+//! `jobs`: list, show, why, retry, cancel, discard, errors.
 
 use super::args::{Global, JobArg, Jobs, JobsList};
-use super::load;
 use super::output::{Failure, Output, table};
+use super::{errors, load};
 use crate::compose::Base;
 use crate::config::Needs;
 use crate::{Fault, database_help};
@@ -23,6 +23,7 @@ pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Resu
             acted(jobs::cancel(&base.db, job.job).await, "is cancelled, or asked to stop", output)
         }
         Jobs::Discard(job) => acted(jobs::discard(&base.db, job.job).await, "is given up", output),
+        Jobs::Errors(args) => errors::run(&base, args, output).await,
     };
     base.close().await;
     ended
@@ -120,7 +121,7 @@ fn attempt(a: &AttemptRow) -> Vec<String> {
     ]
 }
 
-fn instant(t: DateTime<Utc>) -> String {
+pub(super) fn instant(t: DateTime<Utc>) -> String {
     t.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
@@ -131,7 +132,7 @@ fn missing(e: StoreFault) -> Failure {
     }
 }
 
-fn away(e: StoreFault) -> Fault {
+pub(super) fn away(e: StoreFault) -> Fault {
     database_help::fault("database", "the database did not answer as it should", e)
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod args;
 mod doctor;
 mod enqueue;
+mod errors;
 mod jobs;
 pub(crate) mod output;
 mod run;

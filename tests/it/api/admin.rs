@@ -74,6 +74,32 @@ async fn a_job_is_enqueued_looked_at_and_steered() {
 }
 
 #[tokio::test]
+async fn failures_are_grouped_and_their_dead_letters_steered() {
+    let front = Front::new().await;
+    let admin = Operator::of(&front).await;
+    assert_eq!(admin.get("/api/admin/errors", 200).await["data"], json!([]));
+    let group = front.test.fail_for_good("leads.rescan_unassigned", 2).await;
+    let listed = admin.get("/api/admin/errors?kind=leads.rescan_unassigned", 200).await;
+    let first = &listed["data"][0];
+    assert_eq!((&first["fingerprint"], &first["failures"]), (&json!(group), &json!(2)));
+    assert_eq!((&first["class"], &first["dead_letters"]), (&json!("error"), &json!(2)));
+    assert_eq!(first["pattern"], "try <n> had no answer");
+    admin.get("/api/admin/errors?limit=0", 400).await;
+
+    let path = format!("/api/admin/errors/{group}");
+    let acted = admin.post(&format!("{path}/retry"), &Value::Null, 200).await;
+    assert_eq!(acted["data"], json!({"done": 2, "kept": 0}));
+    assert_eq!(admin.get(&path, 200).await["data"]["dead_letters"], 0);
+    assert_eq!(front.test.fail_for_good("leads.rescan_unassigned", 0).await, group);
+    let acted = admin.post(&format!("{path}/cancel"), &Value::Null, 200).await;
+    assert_eq!(acted["data"], json!({"done": 2, "kept": 0}));
+    let cancelled = admin.get("/api/admin/jobs?state=cancelled", 200).await;
+    assert_eq!(cancelled["data"]["items"].as_array().unwrap().len(), 2);
+    admin.get("/api/admin/errors/none", 404).await;
+    admin.post("/api/admin/errors/none/retry", &Value::Null, 404).await;
+}
+
+#[tokio::test]
 async fn queues_kinds_and_workers_are_shown_and_queues_pause() {
     let front = Front::new().await;
     front.demo().await;

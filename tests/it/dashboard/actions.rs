@@ -69,6 +69,29 @@ async fn the_answer_to_a_button_is_the_row_and_a_notice() {
 }
 
 #[tokio::test]
+async fn all_dead_letters_of_a_group_of_failures_are_retried_and_cancelled() {
+    let ops = Ops::new().await;
+    let mut session = ops.sign_in().await;
+    assert!(session.page("/ops/errors").await.contains("Nothing has failed"));
+    let group = ops.test.fail_for_good("nobody.knows", 2).await;
+    let page = session.page("/ops/errors").await;
+    assert!(page.contains("try &#60;n&#62; had no answer") && page.contains(&group), "{page}");
+    let (to, page) = session.press(&format!("/ops/errors/{group}/retry")).await;
+    assert_eq!(to, "/ops/errors");
+    assert!(
+        page.contains("Dead letters that run again: 2.") && !page.contains("Retry all"),
+        "{page}"
+    );
+    ops.test.fail_for_good("nobody.knows", 0).await;
+    let (_, page) = session.press(&format!("/ops/errors/{group}/cancel")).await;
+    assert!(page.contains("Dead letters given up: 2."), "{page}");
+    for path in ["/ops/errors/none/retry".to_owned(), format!("/ops/errors/{group}/explode")] {
+        let answer = session.request(Method::POST, &path).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_queue_is_paused_and_goes_on() {
     let ops = Ops::new().await;
     let mut session = ops.sign_in().await;

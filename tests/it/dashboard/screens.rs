@@ -103,9 +103,11 @@ async fn hostile_data_stays_text_on_every_screen() {
     bad["postal_code"] = json!(["not", EVIL]);
     let bad = ops.deliver(&bad).await;
     let unknown = ops.job("nobody.<b>knows</b>", Options::new().unique_by(EVIL)).await;
+    ops.test.fail_for_good("nobody.<b>knows</b>", 1).await;
     let mut session = ops.sign_in().await;
     let mut paths = vec![
         "/ops".to_owned(),
+        "/ops/errors".into(),
         "/ops/leads".into(),
         format!("/ops/leads/{id}"),
         "/ops/deliveries".into(),

@@ -4,6 +4,7 @@
 mod claim;
 mod effects;
 mod enqueue;
+mod errors;
 mod once;
 mod operators;
 mod presence;

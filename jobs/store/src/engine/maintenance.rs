@@ -79,6 +79,53 @@ pub async fn fold_counters(db: &Db) -> Result<u64> {
     Ok(n.unsigned_abs())
 }
 
+/// Adds the failures up that were written since the last time; gives how many rows they were. One
+/// process at a time, as with the counters.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn fold_errors(db: &Db) -> Result<u64> {
+    let n: i64 = sqlx::query_scalar(
+        "with turn as materialized (select pg_try_advisory_xact_lock($1, 1) as mine),
+         taken as (
+           delete from engine.error_deltas where (select mine from turn) returning *
+         ), folded as (
+           insert into engine.error_groups as g
+             (fingerprint, kind, class, pattern, failures, first_seen, last_seen, example)
+           select fingerprint, min(kind), min(class), min(pattern), sum(n), min(at), max(at),
+             (array_agg(example order by at desc))[1]
+           from taken group by fingerprint
+           on conflict (fingerprint) do update set
+             failures = g.failures + excluded.failures,
+             first_seen = least(g.first_seen, excluded.first_seen),
+             last_seen = greatest(g.last_seen, excluded.last_seen),
+             example = excluded.example
+         )
+         select count(*) from taken",
+    )
+    .bind(locks::FOLD)
+    .fetch_one(db.engine())
+    .await?;
+    Ok(n.unsigned_abs())
+}
+
+/// Forgets the groups of failures that were last seen more than this many days ago and have no dead
+/// letter left; gives how many.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn forget_errors(db: &Db, keep_days: u16) -> Result<u64> {
+    let forgotten = sqlx::query(
+        "delete from engine.error_groups g where g.last_seen < now() - $1 * interval '1 day'
+           and not exists (select from engine.jobs j
+             where j.stage = 5 and j.fingerprint = g.fingerprint)",
+    )
+    .bind(i32::from(keep_days))
+    .execute(db.engine())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
 /// Makes the history's slices for the days to come; gives how many were missing.
 ///
 /// # Errors

@@ -24,7 +24,7 @@ pub(crate) mod locks {
     pub(crate) const WORKER: i32 = 0x5357_574b;
     /// With 0: held for one statement by whoever looks for dead workers.
     pub(crate) const REAPER: i32 = 0x5357_5250;
-    /// With 0: held for one statement by whoever folds the counters.
+    /// Held for one statement by whoever folds: with 0 the counters, with 1 the failures.
     pub(crate) const FOLD: i32 = 0x5357_464f;
     /// With 0: held by the scheduler that leads, for as long as it does.
     pub(crate) const LEADER: i32 = 0x5357_4c44;

@@ -114,6 +114,8 @@ struct Row {
     wait: f64,
     ran: Option<f64>,
     said: Option<String>,
+    /// What the failure has in common with others: its class and the pattern of its message.
+    group: Option<(&'static str, String)>,
 }
 
 impl Rows {
@@ -125,6 +127,12 @@ impl Rows {
             SettleAs::Snooze(wait) => (*wait, None),
             SettleAs::Discard(error) => (Duration::ZERO, Some(report(error))),
         };
+        let group = match result {
+            SettleAs::Retry(_, error) | SettleAs::Discard(error) => {
+                Some((error.class, clean(&error.pattern())))
+            }
+            _ => None,
+        };
         self.0.push(Row {
             id: held.id.0,
             fence: held.fence.0,
@@ -132,6 +140,7 @@ impl Rows {
             wait: seconds(wait),
             ran: ran.map(seconds),
             said,
+            group,
         });
     }
 
@@ -162,7 +171,7 @@ impl Rows {
     /// Retry, snooze, discard, give back: the row stays, its holder goes. A give-back changes no
     /// indexed column. `prior_worker` carries the holder to the evidence, because PostgreSQL 15
     /// returns only the new row. A result that was written clears the crashes: the job has shown
-    /// that it need not kill its worker.
+    /// that it need not kill its worker. Failures are counted by their fingerprint, see `jobs::errors`.
     async fn keep_open(
         &self,
         connection: &mut PgConnection,
@@ -176,16 +185,21 @@ impl Rows {
                    then statement_timestamp() + i.wait * interval '1 second' else j.run_at end,
                  attempt = case when i.result in (2, 4) then j.attempt + 1 else j.attempt end,
                  last_error = case when i.result in (2, 4) then i.said else j.last_error end,
+                 fingerprint = case when i.result in (2, 4) then left(encode(sha256(convert_to(
+                   concat_ws(E'\\n', j.kind, i.class, i.pattern), 'UTF8')), 'hex'), 16)
+                   else j.fingerprint end,
                  crashes = case when i.result = 5 then j.crashes else 0 end,
                  lone_crashes = case when i.result = 5 then j.lone_crashes else 0 end,
                  prior_worker = j.worker, prior_claimed_at = j.claimed_at,
                  worker = null, claimed_at = null, lease_until = null
-               from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[])
-                 i(id, fence, result, wait, ran, said)
+               from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[],
+                           $7::text[], $8::text[])
+                 i(id, fence, result, wait, ran, said, class, pattern)
                where j.id = i.id and j.fence = i.fence and j.worker is not null
                  and not j.cancel_requested
                returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, j.attempt, j.fence, j.unique_key,
-                 j.prior_worker, j.prior_claimed_at, i.result, i.ran, i.said
+                 j.prior_worker, j.prior_claimed_at, j.fingerprint,
+                 i.result, i.ran, i.said, i.class, i.pattern
              ), keys as (
                delete from engine.job_uniques q using back b
                where b.result = 4 and b.unique_key is not null
@@ -198,6 +212,11 @@ impl Rows {
                  statement_timestamp(),
                  case result when 2 then 'retry' when 3 then 'snooze' else 'discard' end, said
                from back where result <> 5
+             ), failed as (
+               insert into engine.error_deltas (fingerprint, kind, class, pattern, n, at, example)
+               select fingerprint, min(kind), min(class), min(pattern), count(*), statement_timestamp(),
+                 (array_agg(id))[1]
+               from back where result in (2, 4) group by fingerprint
              ), counted as (
                insert into engine.counter_deltas (lane, kind, state, n)
                select b.lane, b.kind, s.state, sum(s.n) from back b
@@ -213,6 +232,8 @@ impl Rows {
         .bind(open.iter().map(|r| r.wait).collect::<Vec<_>>())
         .bind(open.iter().map(|r| r.ran).collect::<Vec<_>>())
         .bind(open.iter().map(|r| r.said.as_deref()).collect::<Vec<_>>())
+        .bind(open.iter().map(|r| r.group.as_ref().map(|g| g.0)).collect::<Vec<_>>())
+        .bind(open.iter().map(|r| r.group.as_ref().map(|g| &*g.1)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
         Ok(rows)

@@ -194,7 +194,7 @@ pub async fn cancel(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
             db.wake().send(&[WakeToken::Cancel(id)]);
         }
         Some(_) => {
-            end_waiting(&mut tx, id).await?;
+            end_waiting(&mut tx, &[id.0]).await?;
             tx.commit().await?;
         }
     }
@@ -246,19 +246,20 @@ async fn request_cancel(connection: &mut PgConnection, id: JobId) -> Result<()> 
     Ok(())
 }
 
-/// A job that nobody holds moves to history; the caller holds the row's lock.
-async fn end_waiting(connection: &mut PgConnection, id: JobId) -> Result<()> {
+/// Jobs that nobody holds move to history; the caller holds their rows' locks.
+pub(super) async fn end_waiting(connection: &mut PgConnection, ids: &[Uuid]) -> Result<()> {
     sqlx::query(
         "with ended as (
-           delete from engine.jobs where id = $1 returning *
+           delete from engine.jobs where id = any($1) returning *
          ), keys as (
            delete from engine.job_uniques q using ended e
            where q.key = e.unique_key and q.job_id = e.id
          ), counted as (
            insert into engine.counter_deltas (lane, kind, state, n)
-           select e.lane, e.kind, s.state, s.n from ended e
+           select e.lane, e.kind, s.state, sum(s.n) from ended e
            cross join lateral (values (engine.job_state(e.stage, e.attempt, e.worker), -1),
              (9::int2, 1)) s(state, n)
+           group by 1, 2, 3
          )
          insert into engine.job_history
            (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
@@ -269,7 +270,7 @@ async fn end_waiting(connection: &mut PgConnection, id: JobId) -> Result<()> {
            trace, request_id, created_at, run_at, prior_claimed_at, statement_timestamp()
          from ended",
     )
-    .bind(id.0)
+    .bind(ids)
     .execute(connection)
     .await?;
     Ok(())

@@ -3,6 +3,7 @@
 
 mod act;
 mod counts;
+pub mod errors;
 mod read;
 mod steer;
 mod reason;
