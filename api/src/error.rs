@@ -220,6 +220,11 @@ impl From<StoreFault> for ApiError {
                 Some(e) => e.caused_by(fault),
                 None => Self::internal(fault),
             },
+            // A text or a JSON string with a zero byte, which PostgreSQL does not keep.
+            _ if matches!(fault.sqlstate().as_deref(), Some("22021" | "22P05")) => {
+                Self::unprocessable("zero_byte", "a text holds a zero byte, which cannot be kept")
+                    .caused_by(fault)
+            }
             _ => Self::internal(fault),
         }
     }

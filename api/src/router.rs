@@ -39,6 +39,7 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::queues::routes())
         .merge(routes::jobs::routes())
         .merge(routes::errors::routes())
+        .merge(routes::jobs_enqueue::routes())
         .merge(routes::health::routes())
         .merge(routes::metrics::routes())
         .split_for_parts();

@@ -42,6 +42,9 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("fold the failures", Duration::from_secs(1), |db| async move {
             maintenance::fold_errors(&db).await
         }),
+        chore("forget lapsed keys", Duration::from_secs(60), |db| async move {
+            maintenance::forget_lapsed(&db).await
+        }),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
         chore("drop old slices", hour * 24, move |db| async move {
             maintenance::drop_slices(&db, keep).await

@@ -41,7 +41,7 @@ use crate::settle::{SettleQueue, SettleReceiver};
 use crate::wakeups::Signals;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use switchyard_queue::{Dispatcher, JobStore, Wake, WorkerId};
+use switchyard_queue::{Dispatcher, JobStore, KindInfo, Wake, WorkerId};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -61,6 +61,8 @@ struct Worker<S> {
     kinds: Vec<String>,
     /// Queues it serves.
     queues: Vec<String>,
+    /// What it tells others of the kinds.
+    declares: Vec<KindInfo>,
     flight: Arc<Flight>,
     handoff: Arc<Handoff>,
     settle: SettleQueue,
@@ -139,6 +141,7 @@ fn worker<S>(
         wake,
         kinds: dispatcher.names().iter().map(|&n| n.to_owned()).collect(),
         queues,
+        declares: dispatcher.kinds().to_vec(),
         flight: Arc::default(),
         handoff: Handoff::new(config.concurrency),
         settle,

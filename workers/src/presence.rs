@@ -151,6 +151,7 @@ fn info<S: JobStore>(worker: &Worker<S>) -> WorkerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kinds: worker.kinds.clone(),
         queues: worker.queues.clone(),
+        declares: worker.declares.clone(),
     }
 }
 

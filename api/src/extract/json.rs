@@ -17,15 +17,37 @@ impl<T: DeserializeOwned> FromRequest<Api> for ApiJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        json_only(&parts.headers)?;
-        let config = &api.config;
-        let body = read_body(&parts.headers, body, config.body_limit, config.body_timeout).await?;
-        serde_json::from_slice(&body).map(Self).map_err(|e| match e.classify() {
-            Category::Data => ApiError::unprocessable("invalid_body", e.to_string()),
-            _ => syntax_fault(&e),
-        })
+        read(request, api, api.config.body_limit).await.map(Self)
     }
+}
+
+/// The same for what comes in bulk: up to 32 MiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchJson<T>(pub(crate) T);
+
+/// 10,000 jobs with arguments of some 3 KB.
+const BATCH_LIMIT: usize = 32 << 20;
+
+impl<T: DeserializeOwned> FromRequest<Api> for BatchJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        read(request, api, BATCH_LIMIT.max(api.config.body_limit)).await.map(Self)
+    }
+}
+
+async fn read<T: DeserializeOwned>(
+    request: Request,
+    api: &Api,
+    limit: usize,
+) -> Result<T, ApiError> {
+    let (parts, body) = request.into_parts();
+    json_only(&parts.headers)?;
+    let body = read_body(&parts.headers, body, limit, api.config.body_timeout).await?;
+    serde_json::from_slice(&body).map_err(|e| match e.classify() {
+        Category::Data => ApiError::unprocessable("invalid_body", e.to_string()),
+        _ => syntax_fault(&e),
+    })
 }
 
 /// `None` for a request without a body.

@@ -272,12 +272,14 @@ pub(crate) struct KindView {
     #[schema(example = "leads")]
     queue: &'static str,
     timeout_seconds: f64,
+    max_attempts: u16,
 }
 
 impl From<KindInfo> for KindView {
     fn from(k: KindInfo) -> Self {
-        let KindInfo { kind, aliases, about, queue, timeout } = k;
-        Self { kind, aliases, about, queue: queue.0, timeout_seconds: timeout.as_secs_f64() }
+        let KindInfo { kind, aliases, about, queue, timeout, max_attempts } = k;
+        let timeout_seconds = timeout.as_secs_f64();
+        Self { kind, aliases, about, queue: queue.0, timeout_seconds, max_attempts }
     }
 }
 

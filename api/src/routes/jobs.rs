@@ -1,28 +1,23 @@
-//! Jobs for operators: look at them, act on them, enqueue one by hand.
+//! Jobs for operators: look at them, act on them.
 
 use super::job_views::{JobDetailView, JobView, WhyView};
-use crate::auth::{Caller, JobsEnqueue, JobsManage, JobsRead};
+use crate::auth::{Caller, JobsManage, JobsRead};
 use crate::envelope::{Envelope, Page};
-use crate::extract::{ApiJson, ApiPath, ApiQuery, Paging, paged};
-use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply, RequestContext};
+use crate::extract::{ApiPath, ApiQuery, Paging, paged};
+use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply};
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::time::Duration;
+use serde::Deserialize;
 use switchyard_queue::{JobId, JobState};
+use switchyard_store::StoreFault;
 use switchyard_store::jobs::{self, JobFilter, Refusal};
-use switchyard_store::{Scope, StoreFault};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-/// The longest delay of a job that is enqueued by hand: a year.
-const LONGEST_DELAY: u64 = 366 * 24 * 3600;
-
 pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, enqueue))
+        .routes(routes!(list))
         .routes(routes!(show))
         .routes(routes!(why))
         .routes(routes!(retry))
@@ -154,71 +149,6 @@ async fn discard(
     ApiPath(id): ApiPath<Uuid>,
 ) -> Answer<JobView> {
     Ok(Reply::ok("discarded", jobs::discard(&api.db, JobId(id)).await?.into()))
-}
-
-/// A job to be enqueued by hand.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewJobRequest {
-    /// A kind that is registered; see `GET /api/admin/kinds`.
-    #[schema(example = "leads.rescan_unassigned")]
-    kind: String,
-    /// Its arguments.
-    #[schema(value_type = Object, example = json!({}))]
-    #[serde(default = "no_arguments")]
-    args: Value,
-    /// Not before this much time has passed.
-    #[schema(example = 0)]
-    #[serde(default)]
-    delay_seconds: u64,
-}
-
-fn no_arguments() -> Value {
-    Value::Object(serde_json::Map::new())
-}
-
-/// The answer to an enqueue.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct EnqueuedView {
-    /// The new job, or the one that already holds the unique key.
-    id: Uuid,
-    /// `false`: nothing was inserted.
-    #[schema(example = true)]
-    inserted: bool,
-}
-
-/// Enqueue a job by hand
-#[utoipa::path(post, path = "/api/admin/jobs", tag = "jobs", operation_id = "job_enqueue",
-    request_body = NewJobRequest,
-    responses(
-        (status = 200, description = "A job with the same unique key is open already.",
-            body = Envelope<EnqueuedView>),
-        (status = 201, description = "Enqueued.", body = Envelope<EnqueuedView>),
-        (status = 422, description = "The kind is unknown, or the arguments do not fit.",
-            body = ErrorEnvelope)))]
-async fn enqueue(
-    State(api): State<Api>,
-    _: Caller<JobsEnqueue>,
-    context: RequestContext,
-    ApiJson(new): ApiJson<NewJobRequest>,
-) -> Answer<EnqueuedView> {
-    let refuse = |message| ApiError::unprocessable("invalid_job", message);
-    if new.delay_seconds > LONGEST_DELAY {
-        return Err(refuse("`delay_seconds` is at most a year".to_owned()));
-    }
-    let mut job = context.cause(api.registry.parse(&new.kind, new.args).map_err(refuse)?);
-    if new.delay_seconds > 0 {
-        job.delay = Some(Duration::from_secs(new.delay_seconds));
-    }
-    let mut tx = api.db.begin(Scope::Platform).await?;
-    let done = tx.enqueue(job).await?;
-    tx.commit().await?;
-    let view = EnqueuedView { id: done.id.0, inserted: done.inserted };
-    Ok(if done.inserted {
-        Reply::created("enqueued", view)
-    } else {
-        Reply::ok("open already", view)
-    })
 }
 
 impl From<Refusal> for ApiError {

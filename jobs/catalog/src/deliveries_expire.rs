@@ -22,9 +22,10 @@ impl Job for ExpireKeys {
     const ABOUT: &'static str = "Forgets the body hashes of deliveries that are over a day old.";
     const QUEUE: QueueName = queues::MAINTENANCE;
     const TIMEOUT: Duration = Duration::from_secs(300);
+    const MAX_ATTEMPTS: u16 = 3;
 
     fn options(&self) -> Options {
-        Options::new().unique_by("all").max_attempts(3)
+        Options::new().unique_by("all")
     }
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {

@@ -42,9 +42,10 @@ impl Job for DistributeLead {
         "Gives one lead to the agency whose turn it is and tells its agents.";
     const QUEUE: QueueName = queues::LEADS;
     const TIMEOUT: Duration = Duration::from_secs(30);
+    const MAX_ATTEMPTS: u16 = 15;
 
     fn options(&self) -> Options {
-        Options::new().unique_by(self.lead).max_attempts(15)
+        Options::new().unique_by(self.lead)
     }
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {

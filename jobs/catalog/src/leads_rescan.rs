@@ -29,11 +29,12 @@ impl Job for RescanUnassigned {
     const ABOUT: &'static str = "Gives leads out again that nobody could get before.";
     const QUEUE: QueueName = queues::MAINTENANCE;
     const TIMEOUT: Duration = Duration::from_secs(300);
+    const MAX_ATTEMPTS: u16 = 5;
 
     fn options(&self) -> Options {
-        let options = Options::new().max_attempts(5);
         // One place is not unique: a job that is running may have looked before the territory was
         // there.
+        let options = Options::new();
         if self.place.is_some() { options } else { options.unique_by("all") }
     }
 

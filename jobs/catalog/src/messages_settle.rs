@@ -24,9 +24,10 @@ impl Job for SettleMessages {
     const ABOUT: &'static str = "Marks messages as failed or in doubt whose jobs have given up.";
     const QUEUE: QueueName = queues::MAINTENANCE;
     const TIMEOUT: Duration = Duration::from_secs(300);
+    const MAX_ATTEMPTS: u16 = 3;
 
     fn options(&self) -> Options {
-        Options::new().unique_by("all").max_attempts(3)
+        Options::new().unique_by("all")
     }
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {

@@ -23,9 +23,10 @@ impl Job for NotifyWhatsApp {
     const QUEUE: QueueName = queues::NOTIFICATIONS;
     /// More than a provider may take: an attempt that is cut off leaves the message in doubt.
     const TIMEOUT: Duration = Duration::from_secs(120);
+    const MAX_ATTEMPTS: u16 = 15;
 
     fn options(&self) -> Options {
-        Options::new().unique_by(self.message).max_attempts(15)
+        Options::new().unique_by(self.message)
     }
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {

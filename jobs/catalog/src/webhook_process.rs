@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_domain::portal::PortalSettings;
 use switchyard_domain::{EventId, FieldFault, Headers, StandardLead};
-use switchyard_queue::{Context, Job, JobResult, NewJob, Options, QueueName};
+use switchyard_queue::{Context, Job, JobResult, NewJob, QueueName};
 use switchyard_store::events::{self, EventState, EventToProcess};
 use switchyard_store::leads;
 
@@ -24,11 +24,9 @@ impl Job for ProcessWebhook {
     const ABOUT: &'static str = "Maps one webhook event to a lead, or rejects it with the reasons.";
     const QUEUE: QueueName = queues::WEBHOOKS;
     const TIMEOUT: Duration = Duration::from_secs(30);
+    const MAX_ATTEMPTS: u16 = 15;
 
-    fn options(&self) -> Options {
-        // Not unique: the event's key admits one delivery, and a lead is unique by its event.
-        Options::new().max_attempts(15)
-    }
+    // Not unique: the event's key admits one delivery, and a lead is unique by its event.
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {
         let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;

@@ -1,6 +1,6 @@
 //! A job: a serialisable struct, some constants, and `run`.
 
-use crate::options::Due;
+use crate::options::{DEFAULT_ATTEMPTS, Due};
 use crate::{
     Context, Fence, JobId, JobResult, LaneId, Options, Place, QueueName, TraceContext, WorkerId,
 };
@@ -28,6 +28,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const QUEUE: QueueName;
     /// An attempt that takes longer than this is stopped and counts as failed.
     const TIMEOUT: Duration = Duration::from_secs(30);
+    /// How many attempts may fail before the job becomes a dead letter.
+    const MAX_ATTEMPTS: u16 = DEFAULT_ATTEMPTS;
 
     /// Options that follow from the arguments.
     fn options(&self) -> Options {
@@ -86,6 +88,7 @@ impl NewJob {
     /// If the arguments cannot be written as JSON.
     pub fn with_options<J: Job>(job: &J, options: Options) -> Result<Self, serde_json::Error> {
         let args = serde_json::to_value(job)?;
+        let options = options.or_max_attempts(J::MAX_ATTEMPTS);
         Ok(Self::raw(J::KIND, J::QUEUE.0, J::TIMEOUT, args, options))
     }
 
@@ -104,9 +107,10 @@ impl NewJob {
             Due::In(d) => (Some(d), None),
             Due::At(t) => (None, Some(t)),
         };
+        let max_attempts = options.max_attempts.unwrap_or(DEFAULT_ATTEMPTS);
         Self {
             id: JobId::new(),
-            unique_key: options.unique.map(|key| format!("{kind} {key}")),
+            unique_key: options.unique.map(|key| unique_key(&kind, &key)),
             kind,
             queue: queue.into(),
             partition: options.partition,
@@ -115,11 +119,18 @@ impl NewJob {
             run_at,
             args,
             tenant: options.tenant,
-            max_attempts: i16::try_from(options.max_attempts).unwrap_or(i16::MAX),
+            max_attempts: i16::try_from(max_attempts).unwrap_or(i16::MAX),
             timeout: options.timeout.unwrap_or(timeout),
             trace: None,
             request_id: None,
         }
+    }
+
+    /// The same with this unique key, as [`Options::unique_by`] makes it.
+    #[must_use]
+    pub fn unique_by(mut self, key: impl Serialize) -> Self {
+        self.unique_key = Some(unique_key(&self.kind, &serde_json::json!(key).to_string()));
+        self
     }
 
     /// Carries the trace and the request over from whatever causes this job.
@@ -129,6 +140,11 @@ impl NewJob {
         self.request_id = request_id.map(str::to_owned);
         self
     }
+}
+
+/// A key as it is stored; `engine.enqueue` in the migrations makes the same of a text.
+fn unique_key(kind: &str, key: &str) -> String {
+    format!("{kind} {key}")
 }
 
 /// The answer to an enqueue.

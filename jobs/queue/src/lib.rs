@@ -1,6 +1,7 @@
 //! The contract of a job: what a job is, what may become of it, and what a store and a wake-up
 //! channel must do for it. This crate knows no particular job and no database.
 
+mod canonical;
 mod causes;
 mod clock;
 mod context;
@@ -22,6 +23,7 @@ mod wake;
 #[cfg(test)]
 mod tests;
 
+pub use canonical::{canonical, digest};
 pub use causes::causes;
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use context::Context;

@@ -16,6 +16,9 @@ impl fmt::Display for QueueName {
     }
 }
 
+/// Attempts of a job that says nothing about them.
+pub(crate) const DEFAULT_ATTEMPTS: u16 = 20;
+
 /// When a job becomes due. Relative delays are measured by the database's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Due {
@@ -31,7 +34,7 @@ pub struct Options {
     pub(crate) priority: i16,
     pub(crate) partition: String,
     pub(crate) unique: Option<String>,
-    pub(crate) max_attempts: u16,
+    pub(crate) max_attempts: Option<u16>,
     pub(crate) due: Due,
     pub(crate) timeout: Option<Duration>,
     pub(crate) tenant: Option<Uuid>,
@@ -43,7 +46,7 @@ impl Default for Options {
             priority: 0,
             partition: String::new(),
             unique: None,
-            max_attempts: 20,
+            max_attempts: None,
             due: Due::Now,
             timeout: None,
             tenant: None,
@@ -52,7 +55,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults: priority 0, no partition, not unique, 20 attempts, due at once.
+    /// The defaults: priority 0, no partition, not unique, the kind's attempts, due at once.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -81,10 +84,16 @@ impl Options {
         self
     }
 
-    /// How many attempts may fail before the job becomes a dead letter (at least 1).
+    /// Overrides the kind's attempts for this job (at least 1).
     #[must_use]
     pub fn max_attempts(mut self, n: u16) -> Self {
-        self.max_attempts = n.max(1);
+        self.max_attempts = Some(n.max(1));
+        self
+    }
+
+    /// The same with this many attempts unless it says how many.
+    pub(crate) fn or_max_attempts(mut self, n: u16) -> Self {
+        self.max_attempts.get_or_insert(n.max(1));
         self
     }
 

@@ -28,6 +28,8 @@ pub struct KindInfo {
     pub queue: QueueName,
     /// Longest time of one attempt.
     pub timeout: Duration,
+    /// Attempts before a job becomes a dead letter.
+    pub max_attempts: u16,
 }
 
 struct Entry<S> {
@@ -67,6 +69,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             about: J::ABOUT,
             queue: J::QUEUE,
             timeout: J::TIMEOUT,
+            max_attempts: J::MAX_ATTEMPTS,
         };
         let run: RunFn<S> = Arc::new(|args, cx| run_erased::<J>(args, cx).boxed());
         for name in std::iter::once(&J::KIND).chain(J::ALIASES) {
@@ -135,7 +138,8 @@ async fn run_erased<J: Job>(args: Value, cx: Context<J::State>) -> JobResult {
 }
 
 fn options_of<J: Job>(args: &Value) -> Result<Options, String> {
-    J::deserialize(args).map(|job| job.options()).map_err(|e| e.to_string())
+    let job = J::deserialize(args).map_err(|e| e.to_string())?;
+    Ok(job.options().or_max_attempts(J::MAX_ATTEMPTS))
 }
 
 type CallFn =

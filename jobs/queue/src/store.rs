@@ -1,6 +1,6 @@
 //! What a worker needs of the store of jobs. PostgreSQL implements it in `switchyard-store`.
 
-use crate::{ClaimedJob, Fence, JobId, LaneId, WorkerId};
+use crate::{ClaimedJob, Fence, JobId, KindInfo, LaneId, WorkerId};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::error::Error;
 use std::fmt;
@@ -48,6 +48,8 @@ pub struct WorkerInfo {
     pub kinds: Vec<String>,
     /// Queues it serves.
     pub queues: Vec<String>,
+    /// What it knows of the kinds, for those who enqueue without this program.
+    pub declares: Vec<KindInfo>,
 }
 
 /// A worker's presence: held as long as this lives. When the process dies, the store sees it.

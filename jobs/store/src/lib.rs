@@ -17,6 +17,7 @@ pub mod overview;
 mod pg_wake;
 pub mod portals;
 mod provision;
+pub mod requests;
 pub mod schedules;
 pub mod territories;
 mod tx;

@@ -6,6 +6,7 @@ mod agency;
 mod documented;
 mod health;
 mod ingest;
+mod jobs_enqueue;
 mod sign_in;
 mod slow;
 mod support;

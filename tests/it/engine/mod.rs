@@ -12,5 +12,6 @@ mod random;
 mod roles;
 mod settle;
 mod slices;
+mod sql_enqueue;
 mod support;
 mod why;

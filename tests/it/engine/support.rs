@@ -32,6 +32,7 @@ pub fn info() -> WorkerInfo {
         version: "0".into(),
         kinds: vec!["k".into()],
         queues: vec!["q".into()],
+        declares: Vec::new(),
     }
 }
 
@@ -150,7 +151,12 @@ pub async fn faults(owner: &mut PgConnection) -> Vec<String> {
          select format('key %s of job %s, which is not open', u.key, u.job_id)
          from engine.job_uniques u left join engine.jobs j
            on j.id = u.job_id and j.unique_key = u.key and j.stage <> 5
-         where j.id is null
+         where j.id is null and u.until is null
+         union all
+         select format('job %s has no lane', id) from engine.jobs
+         where lane not in (select id from engine.lanes)
+         union all
+         select format('job %s was left without its place', job_id) from engine.unplaced
          union all
          select format('job %s is open without its key', j.id)
          from engine.jobs j left join engine.job_uniques u on u.key = j.unique_key and u.job_id = j.id

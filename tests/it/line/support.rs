@@ -201,6 +201,7 @@ impl Line {
             version: "0".into(),
             kinds: self.kinds(),
             queues: queues(),
+            declares: Vec::new(),
         };
         self.store.register(&info).await.unwrap()
     }

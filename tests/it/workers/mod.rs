@@ -3,6 +3,7 @@
 
 mod faults;
 mod flaky;
+mod foreign;
 mod leaving;
 mod outcomes;
 mod sharing;

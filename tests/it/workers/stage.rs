@@ -281,6 +281,7 @@ impl Stage {
             version: "0".to_owned(),
             kinds: vec!["act".to_owned()],
             queues: vec!["stage".to_owned()],
+            declares: Vec::new(),
         };
         let dead = store.reap(None).await.unwrap().gone;
         let presence = store.register(&info).await.unwrap();

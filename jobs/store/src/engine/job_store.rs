@@ -1,7 +1,7 @@
 //! The job store that workers use, over connections of its own.
 
 use super::line::{Line, Taken, within};
-use super::{claim, presence, settle};
+use super::{claim, kinds, presence, settle};
 use crate::{Db, Result, StoreFault};
 use sqlx::Connection;
 use std::fmt;
@@ -133,6 +133,8 @@ fn failed(what: &'static str) -> impl Fn(StoreFault) -> StoreError {
 
 impl JobStore for PgJobStore {
     async fn register(&self, info: &WorkerInfo) -> Result<Presence, StoreError> {
+        let declared = kinds::declare(&self.0.db, &info.declares).await;
+        declared.map_err(failed("declare its kinds"))?;
         presence::register(&self.0.db, info).await.map_err(failed("register a worker"))
     }
 

@@ -9,6 +9,8 @@ use switchyard_queue::{LaneId, WakeToken};
 
 /// Jobs promoted in one statement: enough to be cheap, few enough to hold their locks briefly.
 const PROMOTE_BATCH: i64 = 1000;
+/// Lapsed keys and answers removed in one statement.
+const FORGET_BATCH: i64 = 2000;
 /// Days after yesterday for which slices are made: a scheduler that is away for a week loses
 /// nothing, and the default slice takes what comes after that.
 const SLICE_DAYS: i32 = 8;
@@ -161,4 +163,37 @@ pub async fn rescue_hint(db: &Db) -> Result<u64> {
         db.wake().send(&[WakeToken::Resync]);
     }
     Ok(newly as u64)
+}
+
+/// Removes unique keys whose time is over, and answers that were kept for a day for those who did
+/// not hear them. Nothing waits for it: who asks for a lapsed key takes it over.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn forget_lapsed(db: &Db) -> Result<u64> {
+    let mut gone = 0;
+    loop {
+        let n: i64 = sqlx::query_scalar(
+            "with keys as (
+               delete from engine.job_uniques where ctid = any (array(
+                 select ctid from engine.job_uniques where until <= statement_timestamp()
+                 order by until limit $1 for update skip locked))
+               returning 1
+             ), answers as (
+               delete from engine.requests where ctid = any (array(
+                 select ctid from engine.requests
+                 where created_at <= statement_timestamp() - interval '1 day'
+                 order by created_at limit $1 for update skip locked))
+               returning 1
+             )
+             select (select count(*) from keys) + (select count(*) from answers)",
+        )
+        .bind(FORGET_BATCH)
+        .fetch_one(db.engine())
+        .await?;
+        gone += n.unsigned_abs();
+        if n < FORGET_BATCH {
+            return Ok(gone);
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub mod effects;
 pub(crate) mod enqueue;
 mod job_store;
 pub mod jobs;
+pub(crate) mod kinds;
 pub(crate) mod lanes;
 pub(crate) mod line;
 pub mod maintenance;

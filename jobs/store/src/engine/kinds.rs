@@ -1,0 +1,42 @@
+//! What workers say of the kinds that they know, for callers of `engine.enqueue`.
+
+use crate::{Db, Result};
+use switchyard_queue::KindInfo;
+
+/// Writes down each kind under each of its names. Of programs of two versions the one that
+/// registered last is believed. What stands already is not written again: a fleet that starts
+/// together must not queue up behind these rows.
+pub(crate) async fn declare(db: &Db, kinds: &[KindInfo]) -> Result<()> {
+    let all: Vec<(&str, &KindInfo)> = kinds
+        .iter()
+        .flat_map(|k| std::iter::once(k.kind).chain(k.aliases.iter().copied()).map(move |n| (n, k)))
+        .collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let millis = |k: &KindInfo| i32::try_from(k.timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+    sqlx::query(
+        "insert into engine.kinds as k (kind, name, queue, max_attempts, timeout_ms)
+         select kind, name, queue, max_attempts, timeout_ms
+         from unnest($1::text[], $2::text[], $3::text[], $4::int2[], $5::int[])
+           given(kind, name, queue, max_attempts, timeout_ms)
+         order by kind
+         on conflict (kind) do update set
+           name = excluded.name, queue = excluded.queue, max_attempts = excluded.max_attempts,
+           timeout_ms = excluded.timeout_ms, declared_at = now()
+         where (k.name, k.queue, k.max_attempts, k.timeout_ms)
+           is distinct from (excluded.name, excluded.queue, excluded.max_attempts, excluded.timeout_ms)",
+    )
+    .bind(all.iter().map(|(name, _)| *name).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, k)| k.kind).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, k)| k.queue.0).collect::<Vec<_>>())
+    .bind(
+        all.iter()
+            .map(|(_, k)| i16::try_from(k.max_attempts).unwrap_or(i16::MAX).max(1))
+            .collect::<Vec<_>>(),
+    )
+    .bind(all.iter().map(|(_, k)| millis(k)).collect::<Vec<_>>())
+    .execute(db.engine())
+    .await?;
+    Ok(())
+}
