@@ -225,7 +225,7 @@ async fn a_unique_job_is_enqueued_once() {
     let desk = Desk::new().await;
     let first = desk.enqueue(&["--in", "1h"]).await;
     let said = desk.say(&["--json", "enqueue", "leads.rescan_unassigned"]).await.json();
-    assert_eq!(said, json!({ "id": first, "inserted": false }));
+    assert_eq!(said, json!({ "id": first, "inserted": false, "outcome": "standing" }));
 }
 
 #[tokio::test]

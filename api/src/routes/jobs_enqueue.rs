@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
-use switchyard_queue::{Enqueued, NewJob, Options, digest};
+use switchyard_queue::{Enqueued, NewJob, Options, Placement, digest};
 use switchyard_store::requests::{self, Request};
 use switchyard_store::{Scope, Tx};
 use utoipa::ToSchema;
@@ -65,6 +65,15 @@ pub(crate) struct NewJobRequest {
     timeout_seconds: Option<u32>,
     /// While a job of this kind with this key is open, that job is the answer.
     unique_key: Option<String>,
+    /// The key is held this long instead, whatever becomes of the job.
+    #[schema(minimum = 1, maximum = 31622400)]
+    unique_for_seconds: Option<u64>,
+    /// A standing job with the same key that has not begun gets these arguments.
+    #[serde(default)]
+    replace_args: bool,
+    /// A standing job with the same key that has not begun becomes due at this job's time.
+    #[serde(default)]
+    replace_run_at: bool,
     /// The agency in whose scope it runs.
     tenant: Option<Uuid>,
 }
@@ -89,11 +98,14 @@ pub(crate) struct EnqueuedView {
     /// `false`: nothing was inserted.
     #[schema(example = true)]
     inserted: bool,
+    /// `inserted`, `standing` or `replaced` (the standing job was changed).
+    #[schema(example = "inserted")]
+    outcome: String,
 }
 
 impl From<Enqueued> for EnqueuedView {
     fn from(e: Enqueued) -> Self {
-        Self { id: e.id.0, inserted: e.inserted }
+        Self { id: e.id.0, inserted: e.inserted(), outcome: e.what.as_str().to_owned() }
     }
 }
 
@@ -174,16 +186,16 @@ impl NewJobsRequest {
         for (index, new) in self.jobs.into_iter().enumerate() {
             match new.into_job(api) {
                 Ok(job) => jobs.push(job),
-                Err(message) => faults.push(json!({ "index": index, "message": message })),
+                Err(message) => faults.push((index, message)),
             }
             if faults.len() == MOST_FAULTS {
                 break;
             }
         }
-        if let Some(first) = faults.first() {
-            let message = format!("job {}: {}", first["index"], first["message"]);
-            let fault = ApiError::unprocessable("invalid_job", message);
-            return Err(fault.details(json!({ "jobs": faults })));
+        if let Some((index, message)) = faults.first() {
+            let fault = ApiError::unprocessable("invalid_job", format!("job {index}: {message}"));
+            let all = faults.iter().map(|(i, why)| json!({ "index": i, "message": why }));
+            return Err(fault.details(json!({ "jobs": all.collect::<Vec<_>>() })));
         }
         Ok(jobs)
     }
@@ -191,18 +203,29 @@ impl NewJobsRequest {
 
 impl NewJobRequest {
     /// The job, or what is wrong with it in a sentence.
-    fn into_job(self, api: &Api) -> Result<NewJob, String> {
+    fn into_job(mut self, api: &Api) -> Result<NewJob, String> {
         self.check()?;
+        let args = self.args.take();
+        let job = self.plain(api, args)?;
+        self.adjusted(job)
+    }
+
+    /// The job as its kind has it.
+    fn plain(&self, api: &Api, args: Value) -> Result<NewJob, String> {
         let known = |name: &str| {
             let kinds = api.registry.kinds();
             kinds.iter().any(|k| k.kind == name || k.aliases.contains(&name))
         };
-        let mut job = match self.queue.clone() {
+        match self.queue.clone() {
             Some(queue) if !known(&self.kind) => {
-                NewJob::raw(self.kind, queue, USUAL_TIMEOUT, self.args, Options::new())
+                Ok(NewJob::raw(self.kind.clone(), queue, USUAL_TIMEOUT, args, Options::new()))
             }
-            _ => api.registry.parse(&self.kind, self.args)?,
-        };
+            _ => api.registry.parse(&self.kind, args),
+        }
+    }
+
+    /// The same with what the request says otherwise.
+    fn adjusted(self, mut job: NewJob) -> Result<NewJob, String> {
         if let Some(queue) = self.queue {
             job.queue = queue.into();
         }
@@ -215,6 +238,12 @@ impl NewJobRequest {
         }
         if let Some(key) = self.unique_key {
             job = job.unique_by(key);
+        }
+        job.unique_for = self.unique_for_seconds.map(Duration::from_secs).or(job.unique_for);
+        job.replaces.args |= self.replace_args;
+        job.replaces.run_at |= self.replace_run_at;
+        if job.unique_key.is_none() && (job.unique_for.is_some() || job.replaces.any()) {
+            return Err("`unique_for_seconds` and `replace_*` need a unique key".to_owned());
         }
         job.partition = self.partition.unwrap_or(job.partition);
         job.priority = self.priority.unwrap_or(job.priority);
@@ -243,6 +272,8 @@ impl NewJobRequest {
             "`max_attempts` is at least 1"
         } else if self.timeout_seconds.is_some_and(|n| !(1..=LONGEST_TIMEOUT).contains(&n)) {
             "`timeout_seconds` is from 1 second to a day"
+        } else if self.unique_for_seconds.is_some_and(|n| !(1..=LONGEST_DELAY).contains(&n)) {
+            "`unique_for_seconds` is from 1 second to a year"
         } else if !short(&self.partition) || !short(&self.unique_key) {
             "`partition` and `unique_key` have at most 1,000 bytes, none of them zero"
         } else {
@@ -293,7 +324,10 @@ async fn repeated(tx: &mut Tx, once: &Once) -> Result<Option<Vec<EnqueuedView>>,
         Request::Repeated(answer) => {
             let mut jobs: Vec<EnqueuedView> =
                 serde_json::from_value(answer).map_err(ApiError::internal)?;
-            jobs.iter_mut().for_each(|j| j.inserted = false);
+            for job in &mut jobs {
+                job.inserted = false;
+                job.outcome = Placement::Standing.as_str().to_owned();
+            }
             Ok(Some(jobs))
         }
         Request::Other => Err(ApiError::unprocessable(

@@ -1,8 +1,9 @@
 //! A job: a serialisable struct, some constants, and `run`.
 
-use crate::options::{DEFAULT_ATTEMPTS, Due};
+use crate::options::{DEFAULT_ATTEMPTS, Due, Replaces, Unique};
 use crate::{
     Context, Fence, JobId, JobResult, LaneId, Options, Place, QueueName, TraceContext, WorkerId,
+    digest,
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -63,6 +64,10 @@ pub struct NewJob {
     pub tenant: Option<Uuid>,
     /// `kind` and key, see [`Options::unique_by`].
     pub unique_key: Option<String>,
+    /// The key is held this long instead of while the job is open.
+    pub unique_for: Option<Duration>,
+    /// What it changes in the job that holds its key.
+    pub replaces: Replaces,
     /// Attempts before it becomes a dead letter.
     pub max_attempts: i16,
     /// Longest time of one attempt.
@@ -110,7 +115,9 @@ impl NewJob {
         let max_attempts = options.max_attempts.unwrap_or(DEFAULT_ATTEMPTS);
         Self {
             id: JobId::new(),
-            unique_key: options.unique.map(|key| unique_key(&kind, &key)),
+            unique_key: options.unique.map(|unique| unique_key(&kind, &unique.text(&args))),
+            unique_for: options.unique_for,
+            replaces: options.replaces,
             kind,
             queue: queue.into(),
             partition: options.partition,
@@ -142,9 +149,51 @@ impl NewJob {
     }
 }
 
+impl Unique {
+    /// The key, as it stands behind the kind. A hash cannot be taken for a key that was given:
+    /// those are JSON.
+    fn text(self, args: &Value) -> String {
+        let hash = |value: &Value| format!("sha256:{}", digest(value));
+        match self {
+            Self::Key(key) => key,
+            Self::Args => hash(args),
+            Self::Fields(names) => {
+                let chosen = names.into_iter().map(|name| {
+                    let value = args.get(&name).cloned().unwrap_or_default();
+                    (name, value)
+                });
+                hash(&Value::Object(chosen.collect()))
+            }
+        }
+    }
+}
+
 /// A key as it is stored; `engine.enqueue` in the migrations makes the same of a text.
 fn unique_key(kind: &str, key: &str) -> String {
     format!("{kind} {key}")
+}
+
+/// What an enqueue did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// There is a new job.
+    Inserted,
+    /// A standing job holds the unique key; nothing was changed.
+    Standing,
+    /// A standing job holds the unique key; it has not begun, and was changed as asked.
+    Replaced,
+}
+
+impl Placement {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inserted => "inserted",
+            Self::Standing => "standing",
+            Self::Replaced => "replaced",
+        }
+    }
 }
 
 /// The answer to an enqueue.
@@ -152,10 +201,18 @@ fn unique_key(kind: &str, key: &str) -> String {
 pub struct Enqueued {
     /// The new job, or the one that already holds the unique key.
     pub id: JobId,
-    /// `false`: nothing was inserted, `id` is the standing job.
-    pub inserted: bool,
+    /// Which of them.
+    pub what: Placement,
     /// Where it waits; the wake-up names it.
     pub lane: LaneId,
+}
+
+impl Enqueued {
+    /// Whether there is a new job.
+    #[must_use]
+    pub fn inserted(&self) -> bool {
+        self.what == Placement::Inserted
+    }
 }
 
 /// A job whose workers vanished this many times runs alone from then on. Not after the first time:

@@ -28,12 +28,42 @@ pub(crate) enum Due {
     At(DateTime<Utc>),
 }
 
+/// What makes a job the same as another of its kind.
+#[derive(Clone, Debug)]
+pub(crate) enum Unique {
+    /// This JSON text.
+    Key(String),
+    /// All its arguments.
+    Args,
+    /// These of its arguments.
+    Fields(Vec<String>),
+}
+
+/// What a new job changes in the standing one that holds its unique key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replaces {
+    /// Its arguments.
+    pub args: bool,
+    /// When it is due.
+    pub run_at: bool,
+}
+
+impl Replaces {
+    /// Whether there is anything to change.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.args || self.run_at
+    }
+}
+
 /// The options of one job. The defaults suit short, idempotent work.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) priority: i16,
     pub(crate) partition: String,
-    pub(crate) unique: Option<String>,
+    pub(crate) unique: Option<Unique>,
+    pub(crate) unique_for: Option<Duration>,
+    pub(crate) replaces: Replaces,
     pub(crate) max_attempts: Option<u16>,
     pub(crate) due: Due,
     pub(crate) timeout: Option<Duration>,
@@ -46,6 +76,8 @@ impl Default for Options {
             priority: 0,
             partition: String::new(),
             unique: None,
+            unique_for: None,
+            replaces: Replaces::default(),
             max_attempts: None,
             due: Due::Now,
             timeout: None,
@@ -80,7 +112,44 @@ impl Options {
     /// The key is stored as readable JSON, so keep it short.
     #[must_use]
     pub fn unique_by(mut self, key: impl Serialize) -> Self {
-        self.unique = Some(serde_json::json!(key).to_string());
+        self.unique = Some(Unique::Key(serde_json::json!(key).to_string()));
+        self
+    }
+
+    /// The same with all arguments for a key: equal JSON is the same job, however it is written
+    /// (see [`crate::canonical`]).
+    #[must_use]
+    pub fn unique_by_args(mut self) -> Self {
+        self.unique = Some(Unique::Args);
+        self
+    }
+
+    /// The same with some of the arguments for a key. One that is missing counts as null.
+    #[must_use]
+    pub fn unique_by_fields<F: Into<String>>(mut self, names: impl IntoIterator<Item = F>) -> Self {
+        self.unique = Some(Unique::Fields(names.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// The unique key is held for this long from the enqueue, no longer and no shorter, whatever
+    /// becomes of the job: "once an hour". Without it the key is held while the job is open.
+    #[must_use]
+    pub fn unique_for(mut self, period: Duration) -> Self {
+        self.unique_for = Some(period);
+        self
+    }
+
+    /// A standing job with the same key gets this job's arguments, unless it has begun.
+    #[must_use]
+    pub fn replace_args(mut self) -> Self {
+        self.replaces.args = true;
+        self
+    }
+
+    /// A standing job with the same key becomes due when this job would be, unless it has begun.
+    #[must_use]
+    pub fn replace_run_at(mut self) -> Self {
+        self.replaces.run_at = true;
         self
     }
 

@@ -244,7 +244,7 @@ async fn place(
     lanes: &[LaneId],
 ) -> Result<bool> {
     let placed = enqueue::insert(connection, jobs, lanes).await?;
-    let stands = times.iter().zip(&placed).filter(|(_, p)| !p.answer.inserted);
+    let stands = times.iter().zip(&placed).filter(|(_, p)| !p.answer.inserted());
     let (at, ids): (Vec<DateTime<Utc>>, Vec<Uuid>) =
         stands.map(|(at, p)| (*at, p.answer.id.0)).unzip();
     if !at.is_empty() {
@@ -259,7 +259,7 @@ async fn place(
         .execute(connection)
         .await?;
     }
-    Ok(placed.iter().any(|p| p.due.is_some()))
+    Ok(placed.iter().any(|p| p.wake.is_some()))
 }
 
 /// Forgets firings older than this many days. Their times are behind every cursor, so none of

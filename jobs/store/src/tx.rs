@@ -57,11 +57,7 @@ impl Tx {
     pub async fn enqueue_all(&mut self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
         let lanes = lanes::of(&self.db, &jobs).await?;
         let placed = enqueue::insert(&mut self.inner, &jobs, &lanes).await?;
-        for (placed, job) in placed.iter().zip(&jobs) {
-            if let Some(at) = placed.due {
-                self.wakes.insert(WakeToken::Work(placed.answer.lane, job.priority, at));
-            }
-        }
+        self.wakes.extend(placed.iter().filter_map(|p| p.wake));
         Ok(placed.into_iter().map(|p| p.answer).collect())
     }
 

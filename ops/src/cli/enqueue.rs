@@ -7,7 +7,7 @@ use crate::compose::Base;
 use crate::config::{Needs, duration};
 use crate::{Fault, database_help};
 use serde_json::{Value, json};
-use switchyard_queue::{NewJob, TraceContext};
+use switchyard_queue::{NewJob, Placement, TraceContext};
 use switchyard_store::Scope;
 
 pub(super) async fn enqueue(
@@ -24,9 +24,14 @@ pub(super) async fn enqueue(
     let done = tx.enqueue(job).await.map_err(fault)?;
     tx.commit().await.map_err(fault)?;
     base.close().await;
-    let answer = json!({ "id": done.id, "inserted": done.inserted });
+    let what = done.what.as_str();
+    let answer = json!({ "id": done.id, "inserted": done.inserted(), "outcome": what });
     output.answer(&answer, || {
-        let note = if done.inserted { "" } else { " (stands already, under the same unique key)" };
+        let note = match done.what {
+            Placement::Inserted => "",
+            Placement::Standing => " (stands already, under the same unique key)",
+            Placement::Replaced => " (stood already, under the same unique key, and was changed)",
+        };
         format!("{}{note}", done.id)
     });
     Ok(())

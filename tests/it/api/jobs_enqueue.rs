@@ -3,6 +3,7 @@
 use super::support::{Front, count, json_of};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use switchyard_store::maintenance;
 use uuid::Uuid;
 
 const ONE: &str = "/api/admin/jobs";
@@ -61,7 +62,7 @@ async fn what_is_said_of_a_job_reaches_it() {
     assert_eq!(shown["data"]["args"], json!({"n": 1}));
 
     let again = json_of(desk.ask(ONE, &new), 200).await;
-    assert_eq!(again["data"], json!({"id": id, "inserted": false}));
+    assert_eq!(again["data"], json!({"id": id, "inserted": false, "outcome": "standing"}));
     assert_eq!(count(&mut desk.front.owner().await, JOBS).await, 1);
 }
 
@@ -76,6 +77,8 @@ async fn a_job_that_makes_no_sense_is_refused_in_the_envelope() {
     for wrong in [
         json!({"kind": "nobody.knows"}),
         json!({"kind": "two words", "queue": "q"}),
+        json!({"kind": "x", "queue": "q", "unique_for_seconds": 60}),
+        json!({"kind": "x", "queue": "q", "replace_args": true}),
         json!({"kind": "lead.distribute", "args": {"lead": 7}}),
         with("queue", json!("No Queue")),
         with("max_attempts", json!(0)),
@@ -107,7 +110,10 @@ async fn the_same_request_again_has_its_effect_once() {
     let first = json_of(desk.once(ONE, "key-1", &new), 201).await;
     let same = json!({"queue": "q", "kind": "x", "args": {"b": 2, "a": 1}});
     let again = json_of(desk.once(ONE, "key-1", &same), 200).await;
-    assert_eq!(again["data"], json!({"id": first["data"]["id"], "inserted": false}));
+    assert_eq!(
+        again["data"],
+        json!({"id": first["data"]["id"], "inserted": false, "outcome": "standing"})
+    );
 
     let other = json!({"kind": "x", "queue": "q", "args": {"a": 2}});
     let reused = json_of(desk.once(ONE, "key-1", &other), 422).await;
@@ -118,6 +124,22 @@ async fn the_same_request_again_has_its_effect_once() {
     json_of(desk.once(ONE, "key-3", &wrong), 422).await;
     json_of(desk.once(ONE, "key-3", &new), 201).await;
     assert_eq!(count(&mut desk.front.owner().await, JOBS).await, 3);
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_for_a_day() {
+    let desk = Desk::new().await;
+    let new = json!({"kind": "x", "queue": "q"});
+    let db = &desk.front.test.db;
+    json_of(desk.once(ONE, "key", &new), 201).await;
+    maintenance::forget_lapsed(db).await.unwrap();
+    json_of(desk.once(ONE, "key", &new), 200).await;
+    sqlx::raw_sql("update engine.requests set created_at = created_at - interval '1 day'")
+        .execute(&mut desk.front.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(maintenance::forget_lapsed(db).await.unwrap(), 1);
+    json_of(desk.once(ONE, "key", &new), 201).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +175,8 @@ async fn ten_thousand_jobs_in_one_request() {
     let answers = made["data"]["jobs"].as_array().unwrap();
     assert_eq!(answers.len(), 10_000);
     assert_eq!(answers[9_998]["inserted"], true);
-    assert_eq!(answers[9_999], json!({"id": answers[9_998]["id"], "inserted": false}));
+    assert_eq!(answers[9_999]["id"], answers[9_998]["id"]);
+    assert_eq!(answers[9_999]["outcome"], "standing");
     let mut owner = desk.front.owner().await;
     assert_eq!(count(&mut owner, JOBS).await, 9_999);
     let requests = "select count(distinct request_id) from engine.jobs";
@@ -178,4 +201,24 @@ async fn a_batch_with_a_fault_is_refused_whole_and_says_where() {
     assert_eq!(told.iter().map(|f| &f["index"]).collect::<Vec<_>>(), [&json!(1), &json!(2)]);
     assert!(told[0]["message"].as_str().unwrap().contains("missing field `lead`"), "{told:?}");
     assert_eq!(count(&mut desk.front.owner().await, JOBS).await, 0);
+}
+
+#[tokio::test]
+async fn a_standing_job_is_changed_if_the_new_one_says_so() {
+    let desk = Desk::new().await;
+    let new = |n: u32, replace: bool| {
+        json!({
+            "kind": "x", "queue": "q", "args": {"n": n}, "unique_key": "one",
+            "unique_for_seconds": 60, "replace_args": replace,
+        })
+    };
+    let first = json_of(desk.ask(ONE, &new(1, false)), 201).await;
+    assert_eq!(first["data"]["outcome"], "inserted");
+    let kept = json_of(desk.ask(ONE, &new(2, false)), 200).await;
+    assert_eq!(kept["data"]["outcome"], "standing");
+    let changed = json_of(desk.ask(ONE, &new(3, true)), 200).await;
+    assert_eq!(changed["data"]["outcome"], "replaced");
+    assert_eq!(changed["data"]["id"], first["data"]["id"]);
+    let three = "select count(*) from engine.jobs where args = '{\"n\": 3}'";
+    assert_eq!(count(&mut desk.front.owner().await, three).await, 1);
 }

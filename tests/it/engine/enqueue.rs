@@ -14,7 +14,7 @@ async fn a_job_commits_or_rolls_back_with_its_caller() {
     let mut owner = test.owner().await;
 
     let mut tx = test.db.begin(Scope::Platform).await.unwrap();
-    assert!(tx.enqueue(job("k", Options::new())).await.unwrap().inserted);
+    assert!(tx.enqueue(job("k", Options::new())).await.unwrap().inserted());
     tx.rollback().await.unwrap();
     assert_eq!(count(&mut owner, "select count(*) from engine.jobs").await, 0);
     assert_eq!(count(&mut owner, "select count(*) from engine.counter_deltas").await, 0);
@@ -91,16 +91,16 @@ async fn the_standing_job_answers_for_its_key() {
     let mut tx = test.db.begin(Scope::Platform).await.unwrap();
     let both = tx.enqueue_all(vec![unique(), unique(), job("k", Options::new())]).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(both.iter().map(|e| e.inserted).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(both.iter().map(|e| e.inserted()).collect::<Vec<_>>(), [true, false, true]);
     assert_eq!(both[1].id, both[0].id, "the first of two in a batch holds the key");
 
     let mut tx = test.db.begin(Scope::Platform).await.unwrap();
     let later = tx.enqueue(unique()).await.unwrap();
     let other_kind = tx.enqueue(job("other", Options::new().unique_by("lead 7"))).await.unwrap();
     tx.commit().await.unwrap();
-    assert!(!later.inserted);
+    assert!(!later.inserted());
     assert_eq!(later.id, both[0].id);
-    assert!(other_kind.inserted, "a key belongs to its kind");
+    assert!(other_kind.inserted(), "a key belongs to its kind");
     assert_eq!(count(&mut owner, "select count(*) from engine.jobs").await, 3);
     audit(&mut owner).await;
 }
@@ -133,7 +133,7 @@ async fn of_concurrent_enqueuers_one_wins_and_all_hear_of_it() {
     for task in tasks {
         for answer in task.await.unwrap() {
             told.insert(answer.id);
-            if answer.inserted {
+            if answer.inserted() {
                 assert!(inserted.insert(answer.id));
             }
         }
@@ -156,7 +156,7 @@ async fn a_key_that_slips_away_is_taken_by_the_one_who_asks() {
             let mut inserted = 0;
             while inserted < 60 {
                 let mut tx = db.begin(Scope::Platform).await.unwrap();
-                inserted += u32::from(tx.enqueue(unique()).await.unwrap().inserted);
+                inserted += u32::from(tx.enqueue(unique()).await.unwrap().inserted());
                 tx.commit().await.unwrap();
             }
         })
@@ -201,5 +201,5 @@ async fn an_enqueuer_waits_for_a_key_that_is_being_released() {
     }
     assert_eq!(seen, 1, "the enqueuer waits for the end of the other transaction");
     sqlx::raw_sql("commit").execute(&mut ending).await.unwrap();
-    assert!(waiting.await.unwrap().inserted);
+    assert!(waiting.await.unwrap().inserted());
 }

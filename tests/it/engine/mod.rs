@@ -15,3 +15,4 @@ mod slices;
 mod sql_enqueue;
 mod support;
 mod why;
+mod uniques;

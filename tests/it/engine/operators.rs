@@ -44,7 +44,7 @@ async fn a_dead_letter_starts_over_if_its_key_is_free() {
     let row = jobs::retry(db, dead.id).await.unwrap();
     assert_eq!((row.state, row.attempt), (JobState::Available, 0));
     let again = bench.enqueue(vec![job("k", unique())]).await;
-    assert_eq!((again[0].inserted, again[0].id), (false, dead.id), "it holds its key again");
+    assert_eq!((again[0].inserted(), again[0].id), (false, dead.id), "it holds its key again");
     audit(&mut bench.test.owner().await).await;
 }
 
@@ -80,7 +80,7 @@ async fn what_waits_is_cancelled_at_once_and_what_runs_is_asked() {
     let row = jobs::cancel(db, available).await.unwrap();
     assert_eq!((row.state, row.attempt, row.worker), (JobState::Cancelled, 0, None));
     assert_eq!(row.error.as_deref(), Some("cancelled by an operator"));
-    assert!(bench.enqueue(vec![job("k", Options::new().unique_by(1))]).await[0].inserted);
+    assert!(bench.enqueue(vec![job("k", Options::new().unique_by(1))]).await[0].inserted());
     let over = jobs::cancel(db, available).await;
     assert!(matches!(over, Err(Refusal::WrongState(JobState::Cancelled))));
 

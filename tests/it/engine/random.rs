@@ -35,6 +35,7 @@ impl Player {
             8 => {
                 maintenance::promote_due(&self.db).await.unwrap();
                 maintenance::fold_counters(&self.db).await.unwrap();
+                maintenance::forget_lapsed(&self.db).await.unwrap();
             }
             _ => self.own_transaction().await,
         }
@@ -48,6 +49,11 @@ impl Player {
                     .priority(i16::try_from(self.below(3)).unwrap());
                 if self.below(2) == 0 {
                     o = o.unique_by(self.below(5));
+                    o = match self.below(4) {
+                        0 => o.replace_args().replace_run_at(),
+                        1 => o.unique_for(Duration::from_millis(20)),
+                        _ => o,
+                    };
                 }
                 if self.below(3) == 0 {
                     o = o.delay(Duration::from_millis(20));

@@ -22,7 +22,7 @@ async fn completed_jobs_move_to_history() {
     let (started, finished) = (row.started_at.unwrap(), row.finished_at.unwrap());
     assert_eq!((finished - started).num_milliseconds(), 5);
     let again = bench.enqueue(vec![job("k", Options::new().unique_by(1))]).await;
-    assert!(again[0].inserted, "the key is free again");
+    assert!(again[0].inserted(), "the key is free again");
     audit(&mut bench.test.owner().await).await;
 }
 
@@ -44,7 +44,7 @@ async fn a_retry_waits_and_uses_up_an_attempt() {
     assert_eq!(evidence.worker, Some(mine.worker.0));
     assert_eq!((evidence.ended_at - evidence.started_at.unwrap()).num_milliseconds(), 5);
     let rival = bench.enqueue(vec![job("k", Options::new().unique_by(1))]).await;
-    assert!(!rival[0].inserted, "a job that will run again keeps its key");
+    assert!(!rival[0].inserted(), "a job that will run again keeps its key");
 
     let mut owner = bench.test.owner().await;
     sqlx::raw_sql("update engine.jobs set run_at = now()").execute(&mut owner).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_dead_letter_stays_and_gives_its_key_up() {
     assert_eq!(state(&bench, mine.id).await, JobState::Discarded);
     assert!(bench.claim(1).await.is_empty());
     let next = bench.enqueue(vec![job("k", Options::new().unique_by(1))]).await;
-    assert!(next[0].inserted);
+    assert!(next[0].inserted());
     audit(&mut bench.test.owner().await).await;
 }
 

@@ -162,7 +162,7 @@ async fn a_key_is_the_same_key_whoever_asks() {
     assert!(inserted);
     assert_eq!(ask(&mut owner, first).await, (two, false));
     let rust = bench.enqueue(vec![job("k", Options::new().unique_by("two"))]).await[0];
-    assert_eq!((rust.id.0, rust.inserted), (two, false));
+    assert_eq!((rust.id.0, rust.inserted()), (two, false));
     assert_eq!(count(&mut owner, "select count(*) from engine.jobs").await, 2);
     audit(&mut owner).await;
 }

@@ -1,12 +1,13 @@
 //! Enqueuing: any number of jobs in one statement, in the caller's transaction.
 
-use super::seconds;
+use super::uniques::Changes;
+use super::{seconds, uniques};
 use crate::{Result, StoreFault};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use std::collections::HashMap;
-use switchyard_queue::{Enqueued, JobId, LaneId, NewJob};
+use switchyard_queue::{Enqueued, JobId, LaneId, NewJob, Placement, WakeToken};
 use uuid::Uuid;
 
 /// What became of one job.
@@ -14,8 +15,8 @@ use uuid::Uuid;
 pub(crate) struct Placed {
     /// The answer to the caller.
     pub answer: Enqueued,
-    /// It waits for a worker at once, in its place since this instant.
-    pub due: Option<DateTime<Utc>>,
+    /// It waits for a worker at once; this is to be said after the commit.
+    pub wake: Option<WakeToken>,
 }
 
 /// How often a key may slip away between "it is taken" and "by whom?" before the caller hears
@@ -24,8 +25,9 @@ const ROUNDS: usize = 20;
 
 /// Inserts jobs into their lanes (`lanes[i]` is the lane of `jobs[i]`); answers in their order.
 ///
-/// A job whose unique key is taken is not inserted; its answer names the job that holds the key.
-/// Of two jobs with the same key in one batch the first is inserted.
+/// A job whose unique key is taken is not inserted; its answer names the job that holds the key,
+/// which is changed if the new job asks for it. Of two jobs with the same key in one batch the first
+/// is inserted.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     jobs: &[NewJob],
@@ -42,10 +44,11 @@ pub(crate) async fn insert(
         }
         let placed = insert_once(connection, jobs, lanes, &open).await?;
         for i in &open {
-            if let Some(due) = placed.get(&jobs[*i].id.0) {
-                let answer = Enqueued { id: jobs[*i].id, inserted: true, lane: lanes[*i] };
-                answers[*i] = Some(Placed { answer, due: *due });
-            }
+            let Some(due) = placed.get(&jobs[*i].id.0) else { continue };
+            let (id, lane) = (jobs[*i].id, lanes[*i]);
+            let answer = Enqueued { id, what: Placement::Inserted, lane };
+            let wake = due.map(|at| WakeToken::Work(lane, jobs[*i].priority, at));
+            answers[*i] = Some(Placed { answer, wake });
         }
         open.retain(|i| answers[*i].is_none());
         if open.is_empty() {
@@ -53,13 +56,11 @@ pub(crate) async fn insert(
         }
         // A second statement, because the first one's snapshot cannot see a holder that committed
         // while it waited. A holder that is gone by now is no holder: those go round again.
-        let holders = holders(connection, jobs, &open).await?;
+        let holders = uniques::holders(connection, jobs, &open).await?;
+        let replaced = uniques::replace(connection, jobs, &open, &holders).await?;
         for i in &open {
             let holder = jobs[*i].unique_key.as_deref().and_then(|key| holders.get(key));
-            answers[*i] = holder.map(|id| Placed {
-                answer: Enqueued { id: JobId(*id), inserted: false, lane: lanes[*i] },
-                due: None,
-            });
+            answers[*i] = holder.map(|id| stands(&jobs[*i], JobId(*id), lanes[*i], &replaced));
         }
         open.retain(|i| answers[*i].is_none());
     }
@@ -67,10 +68,24 @@ pub(crate) async fn insert(
     answers.into_iter().map(|a| a.ok_or_else(|| StoreFault::Unavailable(busy()))).collect()
 }
 
+/// The answer to a job whose key is `holder`'s.
+fn stands(job: &NewJob, holder: JobId, lane: LaneId, replaced: &Changes) -> Placed {
+    match replaced.get(&holder.0).filter(|_| job.replaces.any()) {
+        Some((lane, wake)) => Placed {
+            answer: Enqueued { id: holder, what: Placement::Replaced, lane: *lane },
+            wake: *wake,
+        },
+        None => {
+            Placed { answer: Enqueued { id: holder, what: Placement::Standing, lane }, wake: None }
+        }
+    }
+}
+
 /// One try for the jobs at `which`; gives the ids that went in, and since when each is due, if it is.
 ///
 /// The keys go first. A key that another transaction is just taking or releasing makes this wait
-/// for that transaction's end; a taken key inserts nothing and drops its job from the batch.
+/// for that transaction's end; a taken key inserts nothing and drops its job from the batch. A key
+/// that is held for a time is not in the job's row, so that the job's end does not free it.
 /// Times are the statement's, not the transaction's: a caller may have begun long ago.
 async fn insert_once(
     connection: &mut PgConnection,
@@ -83,19 +98,20 @@ async fn insert_once(
         "with given as materialized (
            select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
            from unnest($1::uuid[], $2::int[], $3::text[], $4::int2[], $5::timestamptz[], $6::float8[],
-                       $7::int2[], $8::int[], $9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::text[])
+                       $7::int2[], $8::int[], $9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::text[],
+                       $14::float8[])
              with ordinality g(id, lane, kind, priority, at, wait, max_attempts, timeout_ms, tenant,
-                               unique_key, args, trace, request_id, n)
+                               unique_key, args, trace, request_id, held_for, n)
          ), keyed as (
-           insert into engine.job_uniques (key, job_id)
-           select unique_key, id from given where unique_key is not null order by n
+           insert into engine.job_uniques (key, job_id, until)
+           select unique_key, id, statement_timestamp() + held_for * interval '1 second' from given where unique_key is not null order by n
            on conflict do nothing
            returning job_id
          ), placed as (
            insert into engine.jobs (id, lane, kind, priority, run_at, stage, max_attempts, timeout_ms,
                                     tenant, unique_key, args, trace, request_id, created_at)
            select id, lane, kind, priority, run_at, (run_at > statement_timestamp())::int, max_attempts,
-                  timeout_ms, tenant, unique_key, args, trace, request_id, statement_timestamp()
+                  timeout_ms, tenant, case when held_for is null then unique_key end, args, trace, request_id, statement_timestamp()
            from given
            where unique_key is null or id in (select job_id from keyed)
            returning id, lane, kind, stage, run_at
@@ -118,23 +134,9 @@ async fn insert_once(
     .bind(batch.args)
     .bind(batch.traces)
     .bind(batch.requests)
+    .bind(batch.held_for)
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().collect())
-}
-
-/// Who holds the keys of the jobs at `which`.
-async fn holders(
-    connection: &mut PgConnection,
-    jobs: &[NewJob],
-    which: &[usize],
-) -> Result<HashMap<String, Uuid>> {
-    let keys: Vec<&str> = which.iter().filter_map(|i| jobs[*i].unique_key.as_deref()).collect();
-    let rows: Vec<(String, Uuid)> =
-        sqlx::query_as("select key, job_id from engine.job_uniques where key = any($1::text[])")
-            .bind(keys)
-            .fetch_all(connection)
-            .await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -153,6 +155,7 @@ struct Batch<'a> {
     args: Vec<Json<&'a serde_json::Value>>,
     traces: Vec<Option<String>>,
     requests: Vec<Option<&'a str>>,
+    held_for: Vec<Option<f64>>,
 }
 
 impl<'a> Batch<'a> {
@@ -180,6 +183,7 @@ impl<'a> Batch<'a> {
             args: column(jobs, which, |j| Json(&j.args)),
             traces: column(jobs, which, |j| j.trace.map(|t| t.to_string())),
             requests: column(jobs, which, |j| j.request_id.as_deref()),
+            held_for: column(jobs, which, |j| j.unique_for.map(seconds)),
         }
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod line;
 pub mod maintenance;
 mod presence;
 pub(crate) mod settle;
+mod uniques;
 
 pub use job_store::PgJobStore;
 

@@ -162,7 +162,7 @@ async fn enqueue_copy(
     let lane = LaneId(old.lane);
     let placed = enqueue::insert(connection, &[old.into_job()], &[lane]).await?;
     let answer = placed.first().ok_or(Refusal::NotFound)?.answer;
-    if answer.inserted { Ok((answer.id, lane)) } else { Err(Refusal::KeyHeld(answer.id)) }
+    if answer.inserted() { Ok((answer.id, lane)) } else { Err(Refusal::KeyHeld(answer.id)) }
 }
 
 impl Finished {

@@ -1,0 +1,139 @@
+//! Unique keys that are taken: whose they are, and what becomes of the job that holds one.
+
+use super::seconds;
+use crate::Result;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use std::collections::{BTreeMap, HashMap};
+use switchyard_queue::{LaneId, NewJob, WakeToken};
+use uuid::Uuid;
+
+/// Standing jobs that were changed: their lanes, and the wake-up of those that are due now.
+pub(super) type Changes = HashMap<Uuid, (LaneId, Option<WakeToken>)>;
+
+/// Who holds the keys of the jobs at `which`. Keys whose time is over are removed, so that whoever
+/// asks next takes them; in the order of the keys, as everybody locks them.
+pub(super) async fn holders(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    which: &[usize],
+) -> Result<HashMap<String, Uuid>> {
+    let keys: Vec<&str> = which.iter().filter_map(|i| jobs[*i].unique_key.as_deref()).collect();
+    let rows: Vec<(String, Uuid, bool)> = sqlx::query_as(
+        "select key, job_id, coalesce(until <= statement_timestamp(), false)
+         from engine.job_uniques where key = any($1::text[])",
+    )
+    .bind(keys)
+    .fetch_all(&mut *connection)
+    .await?;
+    let (lapsed, held): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(.., lapsed)| *lapsed);
+    if !lapsed.is_empty() {
+        sqlx::query(
+            "delete from engine.job_uniques where ctid = any (array(
+               select ctid from engine.job_uniques
+               where key = any($1::text[]) and until <= statement_timestamp()
+               order by key for update))",
+        )
+        .bind(lapsed.into_iter().map(|(key, ..)| key).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    }
+    Ok(held.into_iter().map(|(key, job, _)| (key, job)).collect())
+}
+
+/// Changes the standing jobs as the new ones wish, of several wishes for one job as the last; gives
+/// those that were changed.
+///
+/// A job has begun once it was claimed: its fence is no longer 0. A claim that is under way has the
+/// row locked; this waits for it, looks again, and leaves the job alone. The other way round, a
+/// claim steps over a row that is being changed until the caller's transaction ends.
+pub(super) async fn replace(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    which: &[usize],
+    holders: &HashMap<String, Uuid>,
+) -> Result<Changes> {
+    let wishes = Wishes::of(jobs, which, holders);
+    if wishes.jobs.is_empty() {
+        return Ok(Changes::new());
+    }
+    let rows: Vec<(Uuid, i32, i16, DateTime<Utc>, bool)> = sqlx::query_as(
+        "with wish as materialized (
+           select * from unnest($1::uuid[], $2::jsonb[], $3::bool[], $4::timestamptz[], $5::float8[])
+             w(job, args, timed, at, wait)
+         ), standing as materialized (
+           select j.id, j.stage from engine.jobs j
+           where j.id = any($1::uuid[]) and j.fence = 0 and j.stage in (0, 1)
+           order by j.id for update
+         ), changed as (
+           update engine.jobs j set
+             args = coalesce(w.args, j.args),
+             run_at = case when w.timed then t.due else j.run_at end,
+             stage = case when w.timed then (t.due > statement_timestamp())::int else j.stage end
+           from standing s join wish w on w.job = s.id
+           cross join lateral (
+             select coalesce(w.at, statement_timestamp() + w.wait * interval '1 second')) t(due)
+           where j.id = s.id
+           returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, s.stage as before, w.timed
+         ), counted as (
+           insert into engine.counter_deltas (lane, kind, state, n)
+           select c.lane, c.kind, d.state, sum(d.n) from changed c
+           cross join lateral (values (engine.job_state(c.before, 0::int2, null), -1),
+             (engine.job_state(c.stage, 0::int2, null), 1)) d(state, n)
+           where c.before <> c.stage
+           group by 1, 2, 3
+         )
+         select id, lane, priority, run_at, timed and stage = 0 from changed",
+    )
+    .bind(wishes.jobs)
+    .bind(wishes.args)
+    .bind(wishes.timed)
+    .bind(wishes.at)
+    .bind(wishes.wait)
+    .fetch_all(connection)
+    .await?;
+    let told = |(id, lane, priority, at, due): (Uuid, i32, i16, DateTime<Utc>, bool)| {
+        let lane = LaneId(lane);
+        (id, (lane, due.then_some(WakeToken::Work(lane, priority, at))))
+    };
+    Ok(rows.into_iter().map(told).collect())
+}
+
+/// What new jobs wish of standing ones, as columns for `unnest`, a row a standing job.
+#[derive(Default)]
+struct Wishes<'a> {
+    jobs: Vec<Uuid>,
+    args: Vec<Option<Json<&'a Value>>>,
+    timed: Vec<bool>,
+    at: Vec<Option<DateTime<Utc>>>,
+    wait: Vec<f64>,
+}
+
+impl<'a> Wishes<'a> {
+    fn of(jobs: &'a [NewJob], which: &[usize], holders: &HashMap<String, Uuid>) -> Self {
+        // `which` is in the order of the keys, and of equal keys in that of the batch.
+        let mut last: BTreeMap<Uuid, [Option<&NewJob>; 2]> = BTreeMap::new();
+        for job in which.iter().map(|i| &jobs[*i]).filter(|j| j.replaces.any()) {
+            let holder = job.unique_key.as_deref().and_then(|key| holders.get(key));
+            let Some(holder) = holder else { continue };
+            let [args, time] = last.entry(*holder).or_default();
+            if job.replaces.args {
+                *args = Some(job);
+            }
+            if job.replaces.run_at {
+                *time = Some(job);
+            }
+        }
+        let mut wishes = Self::default();
+        for (holder, [args, time]) in last {
+            wishes.jobs.push(holder);
+            wishes.args.push(args.map(|job| Json(&job.args)));
+            wishes.timed.push(time.is_some());
+            wishes.at.push(time.and_then(|job| job.run_at));
+            wishes.wait.push(time.and_then(|job| job.delay).map_or(0.0, seconds));
+        }
+        wishes
+    }
+}
