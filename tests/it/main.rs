@@ -8,6 +8,7 @@ mod dashboard;
 mod deploy;
 mod engine;
 mod imports;
+mod kit;
 mod line;
 mod migrations;
 mod providers;

@@ -3,6 +3,7 @@
 pub mod chaos;
 mod database;
 pub mod fakes;
+pub mod kit;
 pub mod program;
 
 pub use database::{TestDb, redis_url, server_url};

@@ -17,6 +17,7 @@ mod retry;
 mod schedule;
 mod state;
 mod store;
+pub mod testing;
 mod trace;
 mod wake;
 
