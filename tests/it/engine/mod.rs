@@ -14,5 +14,5 @@ mod settle;
 mod slices;
 mod sql_enqueue;
 mod support;
-mod why;
 mod uniques;
+mod why;

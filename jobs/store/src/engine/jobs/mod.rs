@@ -5,8 +5,8 @@ mod act;
 mod counts;
 pub mod errors;
 mod read;
-mod steer;
 mod reason;
+mod steer;
 mod why;
 
 pub use act::{Refusal, cancel, discard, retry};
@@ -14,6 +14,6 @@ pub use counts::{LaneCount, QueueSummary, counts, queues};
 pub use read::{
     AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,
 };
-pub use steer::{pause, pause_partition, quiet};
 pub use reason::{Ahead, Reason};
+pub use steer::{pause, pause_partition, quiet};
 pub use why::{Verdict, Why, why};
