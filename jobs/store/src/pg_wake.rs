@@ -9,7 +9,7 @@ use crate::engine::line::{WATCHFUL, within};
 use crate::{DbConfig, Result};
 use futures::FutureExt;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ async fn receive(options: PgConnectOptions, arrived: broadcast::Sender<WakeToken
     let mut wait = RECONNECT[0];
     loop {
         match listen(&options).await {
-            Ok(mut listener) => {
+            Ok((mut listener, _pool)) => {
                 wait = RECONNECT[0];
                 // Nobody may be subscribed; that is no fault.
                 let _ = arrived.send(WakeToken::Resync);
@@ -92,7 +92,18 @@ async fn receive(options: PgConnectOptions, arrived: broadcast::Sender<WakeToken
     }
 }
 
-async fn listen(options: &PgConnectOptions) -> Result<PgListener> {
+/// The listener's pool. Closed before the listener is dropped, so that its connection is closed too
+/// and not tried out for another use, which there is none for, while the server may be stopping.
+struct OnePool(PgPool);
+
+impl Drop for OnePool {
+    fn drop(&mut self) {
+        // The call closes it; what is not waited for is the end of its connections.
+        drop(self.0.close());
+    }
+}
+
+async fn listen(options: &PgConnectOptions) -> Result<(PgListener, OnePool)> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(LIMIT)
@@ -103,7 +114,7 @@ async fn listen(options: &PgConnectOptions) -> Result<PgListener> {
     // A connection that mends itself in silence would hide that tokens were missed.
     listener.eager_reconnect(false);
     within(LIMIT, async { Ok(listener.listen(CHANNEL).await?) }).await?;
-    Ok(listener)
+    Ok((listener, OnePool(pool)))
 }
 
 /// Ends when the connection is gone, with the reason.
