@@ -50,10 +50,10 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
             maintenance::drop_slices(&db, keep).await
         }),
         chore("forget old failures", hour * 24, move |db| async move {
-            maintenance::forget_errors(&db, keep).await
+            maintenance::forget_errors(&db, keep.standard).await
         }),
         chore("forget old firings", hour * 24, move |db| async move {
-            schedules::forget_firings(&db, keep).await
+            schedules::forget_firings(&db, keep.standard).await
         }),
     ]
 }

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 use switchyard_queue::{NewJob, ScheduleSpec};
 use switchyard_store::Db;
+use switchyard_store::maintenance::KeepDays;
 use tokio_util::sync::CancellationToken;
 
 /// One line of the cron table with the job that each firing enqueues.
@@ -35,8 +36,8 @@ pub struct SchedulerConfig {
     pub tick: Duration,
     /// A firing that is later than this was missed, and its schedule's policy rules.
     pub grace: Duration,
-    /// Days for which finished jobs, attempts and firings are kept.
-    pub keep_days: u16,
+    /// Days for which finished jobs are kept; attempts, failures and firings as the standard class.
+    pub keep_days: KeepDays,
 }
 
 impl Default for SchedulerConfig {
@@ -45,7 +46,7 @@ impl Default for SchedulerConfig {
             campaign_interval: Duration::from_secs(1),
             tick: Duration::from_secs(1),
             grace: Duration::from_secs(60),
-            keep_days: 14,
+            keep_days: KeepDays::default(),
         }
     }
 }

@@ -273,13 +273,22 @@ pub(crate) struct KindView {
     queue: &'static str,
     timeout_seconds: f64,
     max_attempts: u16,
+    /// How long finished jobs are kept: `short`, `standard` or `long` (`scheduler.keep_days*`).
+    #[schema(example = "standard")]
+    retention: &'static str,
 }
 
 impl From<KindInfo> for KindView {
     fn from(k: KindInfo) -> Self {
-        let KindInfo { kind, aliases, about, queue, timeout, max_attempts } = k;
-        let timeout_seconds = timeout.as_secs_f64();
-        Self { kind, aliases, about, queue: queue.0, timeout_seconds, max_attempts }
+        Self {
+            kind: k.kind,
+            aliases: k.aliases,
+            about: k.about,
+            queue: k.queue.0,
+            timeout_seconds: k.timeout.as_secs_f64(),
+            max_attempts: k.max_attempts,
+            retention: k.retention.as_str(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::fault::OrFail;
 use crate::{Platform, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use switchyard_queue::{Context, Job, JobResult, Options, Outcome, QueueName};
+use switchyard_queue::{Context, Job, JobResult, Options, Outcome, QueueName, Retention};
 use switchyard_store::{Scope, events};
 
 /// Rows a transaction: short enough that ingest does not wait for it.
@@ -23,6 +23,7 @@ impl Job for ExpireKeys {
     const QUEUE: QueueName = queues::MAINTENANCE;
     const TIMEOUT: Duration = Duration::from_secs(300);
     const MAX_ATTEMPTS: u16 = 3;
+    const RETENTION: Retention = Retention::Short;
 
     fn options(&self) -> Options {
         Options::new().unique_by("all")

@@ -5,7 +5,7 @@ use crate::{DistributeLead, Platform, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_domain::LeadId;
-use switchyard_queue::{Context, Job, JobResult, NewJob, Options, QueueName};
+use switchyard_queue::{Context, Job, JobResult, NewJob, Options, QueueName, Retention};
 use switchyard_store::leads::{self, Place};
 
 /// Leads a transaction.
@@ -30,6 +30,7 @@ impl Job for RescanUnassigned {
     const QUEUE: QueueName = queues::MAINTENANCE;
     const TIMEOUT: Duration = Duration::from_secs(300);
     const MAX_ATTEMPTS: u16 = 5;
+    const RETENTION: Retention = Retention::Short;
 
     fn options(&self) -> Options {
         // One place is not unique: a job that is running may have looked before the territory was

@@ -5,7 +5,7 @@ use crate::fault::OrFail;
 use crate::{NotifyEmail, NotifyWhatsApp, Platform, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use switchyard_queue::{Context, Job, JobId, JobResult, Options, Outcome, QueueName};
+use switchyard_queue::{Context, Job, JobId, JobResult, Options, Outcome, QueueName, Retention};
 use switchyard_store::{Scope, messages};
 
 /// Dead letters a transaction.
@@ -25,6 +25,7 @@ impl Job for SettleMessages {
     const QUEUE: QueueName = queues::MAINTENANCE;
     const TIMEOUT: Duration = Duration::from_secs(300);
     const MAX_ATTEMPTS: u16 = 3;
+    const RETENTION: Retention = Retention::Short;
 
     fn options(&self) -> Options {
         Options::new().unique_by("all")

@@ -31,6 +31,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const TIMEOUT: Duration = Duration::from_secs(30);
     /// How many attempts may fail before the job becomes a dead letter.
     const MAX_ATTEMPTS: u16 = DEFAULT_ATTEMPTS;
+    /// How long finished jobs are kept.
+    const RETENTION: Retention = Retention::Standard;
 
     /// Options that follow from the arguments.
     fn options(&self) -> Options {
@@ -39,6 +41,41 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// Does the work. Must be idempotent: after a crash it runs again.
     fn run(self, cx: &Context<Self::State>) -> impl Future<Output = JobResult> + Send;
+}
+
+/// How long the finished jobs of a kind are kept. The days of each class are the operator's:
+/// `scheduler.keep_days_short` (1), `scheduler.keep_days` (14), `scheduler.keep_days_long` (400).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// As long as nothing else is said.
+    #[default]
+    Standard,
+    /// Housekeeping: of interest while it fails, and in the way afterwards.
+    Short,
+    /// What must be shown after a year still.
+    Long,
+}
+
+impl Retention {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Short => "short",
+            Self::Long => "long",
+        }
+    }
+
+    /// The number by which stores know it.
+    #[must_use]
+    pub fn code(self) -> i16 {
+        match self {
+            Self::Standard => 0,
+            Self::Short => 1,
+            Self::Long => 2,
+        }
+    }
 }
 
 /// A job on its way into the store, its type erased.

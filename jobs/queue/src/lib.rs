@@ -29,7 +29,7 @@ pub use causes::causes;
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use context::Context;
 pub use ids::{Fence, JobId, LaneId, WorkerId};
-pub use job::{ClaimedJob, Enqueued, Job, NewJob, Placement, SUSPECT_AFTER};
+pub use job::{ClaimedJob, Enqueued, Job, NewJob, Placement, Retention, SUSPECT_AFTER};
 pub use options::{Options, QueueName, Replaces};
 pub use outbox::Outbox;
 pub use outcome::{ErrorClass, JobError, JobResult, Outcome, Settled};

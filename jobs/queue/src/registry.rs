@@ -2,6 +2,7 @@
 
 use crate::{
     ClaimedJob, Clock, Context, Entropy, Job, JobError, JobResult, NewJob, Options, QueueName,
+    Retention,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -30,6 +31,8 @@ pub struct KindInfo {
     pub timeout: Duration,
     /// Attempts before a job becomes a dead letter.
     pub max_attempts: u16,
+    /// How long finished jobs are kept.
+    pub retention: Retention,
 }
 
 struct Entry<S> {
@@ -70,6 +73,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             queue: J::QUEUE,
             timeout: J::TIMEOUT,
             max_attempts: J::MAX_ATTEMPTS,
+            retention: J::RETENTION,
         };
         let run: RunFn<S> = Arc::new(|args, cx| run_erased::<J>(args, cx).boxed());
         for name in std::iter::once(&J::KIND).chain(J::ALIASES) {

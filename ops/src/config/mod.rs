@@ -24,6 +24,7 @@ use switchyard_api::ApiConfig;
 use switchyard_providers::ProvidersConfig;
 use switchyard_scheduler::SchedulerConfig;
 use switchyard_store::DbConfig;
+use switchyard_store::maintenance::KeepDays;
 use switchyard_workers::WorkerConfig;
 
 /// The data folder when none is named.
@@ -343,12 +344,24 @@ fn scheduler(r: &mut Reader) -> SchedulerConfig {
             SECOND..=DAY,
             "A firing later than this was missed, and its schedule's policy rules",
         ),
-        keep_days: r.number(
+        keep_days: keep_days(r, d.keep_days),
+    }
+}
+
+fn keep_days(r: &mut Reader, d: KeepDays) -> KeepDays {
+    let mut days = |key, default: u16, about| r.number(key, u64::from(default), 1..=3650, about);
+    KeepDays {
+        standard: days(
             "scheduler.keep_days",
-            u64::from(d.keep_days),
-            1..=3650,
-            "Days for which finished jobs are kept",
+            d.standard,
+            "Days for which finished jobs are kept, where their kind says nothing else",
         ),
+        short: days(
+            "scheduler.keep_days_short",
+            d.short,
+            "The same for kinds of short retention (housekeeping)",
+        ),
+        long: days("scheduler.keep_days_long", d.long, "The same for kinds of long retention"),
     }
 }
 

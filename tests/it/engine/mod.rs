@@ -1,6 +1,7 @@
 //! The queue on a real PostgreSQL.
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod churn;
 mod claim;
 mod effects;
 mod enqueue;
@@ -9,6 +10,7 @@ mod once;
 mod operators;
 mod presence;
 mod random;
+mod retention;
 mod roles;
 mod settle;
 mod slices;

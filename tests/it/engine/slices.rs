@@ -2,6 +2,7 @@
 
 use super::support::{Bench, count};
 use switchyard_queue::{Options, SettleAs};
+use switchyard_store::maintenance::KeepDays;
 use switchyard_store::{jobs, maintenance};
 
 #[tokio::test]
@@ -37,7 +38,8 @@ async fn old_slices_are_dropped_with_their_rows() {
         .unwrap();
     let mine = bench.running(Options::new()).await;
     assert!(bench.settle(&mine, SettleAs::Completed).await);
-    let dropped = maintenance::drop_slices(&bench.test.db, 30).await.unwrap();
-    assert_eq!(dropped, 20, "ten days of two tables");
+    let keep = KeepDays { standard: 30, short: 35, long: 40 };
+    let dropped = maintenance::drop_slices(&bench.test.db, keep).await.unwrap();
+    assert_eq!(dropped, 25, "ten days of two tables, five days of what is kept for a short time");
     assert!(jobs::find(&bench.test.db, mine.id).await.is_ok(), "today's stay");
 }

@@ -3,7 +3,7 @@
 use super::support::{Bench, audit, claim_as, count, info, job};
 use sqlx::{PgConnection, Row};
 use std::time::Duration;
-use switchyard_queue::{JobStore, KindInfo, Options, QueueName};
+use switchyard_queue::{JobStore, KindInfo, Options, QueueName, Retention};
 use switchyard_store::{PgJobStore, Scope, jobs};
 use switchyard_tests::TestDb;
 use uuid::Uuid;
@@ -118,6 +118,7 @@ async fn what_is_missing_comes_from_the_kinds_that_workers_declare() {
         queue: QueueName("q"),
         timeout: Duration::from_secs(7),
         max_attempts: 3,
+        retention: Retention::Standard,
     };
     let mut who = info();
     who.declares = vec![declared];

@@ -1,4 +1,5 @@
-//! What workers say of the kinds that they know, for callers of `engine.enqueue`.
+//! What workers say of the kinds that they know: for callers of `engine.enqueue`, and for the
+//! statements that follow from a kind (how long its history is kept).
 
 use crate::{Db, Result};
 use switchyard_queue::KindInfo;
@@ -16,16 +17,17 @@ pub(crate) async fn declare(db: &Db, kinds: &[KindInfo]) -> Result<()> {
     }
     let millis = |k: &KindInfo| i32::try_from(k.timeout.as_millis()).unwrap_or(i32::MAX).max(1);
     sqlx::query(
-        "insert into engine.kinds as k (kind, name, queue, max_attempts, timeout_ms)
-         select kind, name, queue, max_attempts, timeout_ms
-         from unnest($1::text[], $2::text[], $3::text[], $4::int2[], $5::int[])
-           given(kind, name, queue, max_attempts, timeout_ms)
+        "insert into engine.kinds as k (kind, name, queue, max_attempts, timeout_ms, retention)
+         select kind, name, queue, max_attempts, timeout_ms, retention
+         from unnest($1::text[], $2::text[], $3::text[], $4::int2[], $5::int[], $6::int2[])
+           given(kind, name, queue, max_attempts, timeout_ms, retention)
          order by kind
          on conflict (kind) do update set
            name = excluded.name, queue = excluded.queue, max_attempts = excluded.max_attempts,
-           timeout_ms = excluded.timeout_ms, declared_at = now()
-         where (k.name, k.queue, k.max_attempts, k.timeout_ms)
-           is distinct from (excluded.name, excluded.queue, excluded.max_attempts, excluded.timeout_ms)",
+           timeout_ms = excluded.timeout_ms, retention = excluded.retention, declared_at = now()
+         where (k.name, k.queue, k.max_attempts, k.timeout_ms, k.retention)
+           is distinct from (excluded.name, excluded.queue, excluded.max_attempts,
+             excluded.timeout_ms, excluded.retention)",
     )
     .bind(all.iter().map(|(name, _)| *name).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, k)| k.kind).collect::<Vec<_>>())
@@ -36,6 +38,7 @@ pub(crate) async fn declare(db: &Db, kinds: &[KindInfo]) -> Result<()> {
             .collect::<Vec<_>>(),
     )
     .bind(all.iter().map(|(_, k)| millis(k)).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, k)| k.retention.code()).collect::<Vec<_>>())
     .execute(db.engine())
     .await?;
     Ok(())

@@ -5,7 +5,7 @@ use super::{locks, presence};
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
-use switchyard_queue::{LaneId, WakeToken};
+use switchyard_queue::{LaneId, Retention, WakeToken};
 
 /// Jobs promoted in one statement: enough to be cheap, few enough to hold their locks briefly.
 const PROMOTE_BATCH: i64 = 1000;
@@ -140,13 +140,47 @@ pub async fn ensure_slices(db: &Db) -> Result<u64> {
     Ok(u64::from(n.unsigned_abs()))
 }
 
-/// Drops the slices of history older than this many days; gives how many.
+/// For how many days finished jobs are kept, by the class that their kind asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepDays {
+    /// Most kinds; also the evidence of failed attempts.
+    pub standard: u16,
+    /// Housekeeping.
+    pub short: u16,
+    /// What must be shown after a year still.
+    pub long: u16,
+}
+
+impl Default for KeepDays {
+    fn default() -> Self {
+        Self { standard: 14, short: 1, long: 400 }
+    }
+}
+
+impl KeepDays {
+    /// The days of one class.
+    #[must_use]
+    pub fn of(self, class: Retention) -> u16 {
+        match class {
+            Retention::Standard => self.standard,
+            Retention::Short => self.short,
+            Retention::Long => self.long,
+        }
+    }
+}
+
+/// Drops the slices of history that are older than their class is kept; gives how many.
 ///
 /// # Errors
 /// If the database is not available, or a long reader is in the way (then a later call succeeds).
-pub async fn drop_slices(db: &Db, keep_days: u16) -> Result<u64> {
-    let n: i32 = sqlx::query_scalar("select engine.drop_slices(current_date - $1)")
-        .bind(i32::from(keep_days))
+pub async fn drop_slices(db: &Db, keep: KeepDays) -> Result<u64> {
+    // In the order of the classes' numbers.
+    let days = [Retention::Standard, Retention::Short, Retention::Long].map(|c| keep.of(c).into());
+    let n: i32 = sqlx::query_scalar(
+        "select engine.drop_slices(array(
+           select current_date - days from unnest($1::int[]) with ordinality k(days, n) order by n))",
+    )
+        .bind(days.to_vec() as Vec<i32>)
         .fetch_one(db.engine())
         .await?;
     Ok(u64::from(n.unsigned_abs()))

@@ -239,8 +239,8 @@ impl Rows {
         Ok(rows)
     }
 
-    /// Completed, cancelled, and whatever is to be cancelled: the row moves to history, the unique
-    /// key is free again.
+    /// Completed, cancelled, and whatever is to be cancelled: the row moves to history, into the class
+    /// that its kind asked for, and the unique key is free again.
     async fn end(&self, connection: &mut PgConnection) -> Result<Vec<Uuid>> {
         let ids = sqlx::query_scalar(
             "with ended as (
@@ -259,15 +259,16 @@ impl Rows {
                  (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
                   worker, tenant, unique_key, args, error, trace, request_id, created_at, run_at,
                   started_at, finished_at)
-               select id, 0, lane, kind, priority, outcome,
-                 case result when 5 then attempt else attempt + 1 end, max_attempts, crashes, timeout_ms,
-                 worker, tenant, unique_key, args,
-                 case result when 0 then last_error when 1 then said
-                   else concat_ws(': ', 'cancelled by an operator', said) end,
-                 trace, request_id, created_at, run_at,
-                 coalesce(statement_timestamp() - ran * interval '1 second', claimed_at),
+               select e.id,
+                 coalesce(((select classes from engine.kept_otherwise) ->> e.kind)::int2, 0), e.lane, e.kind, e.priority, e.outcome,
+                 case e.result when 5 then e.attempt else e.attempt + 1 end, e.max_attempts, e.crashes,
+                 e.timeout_ms, e.worker, e.tenant, e.unique_key, e.args,
+                 case e.result when 0 then e.last_error when 1 then e.said
+                   else concat_ws(': ', 'cancelled by an operator', e.said) end,
+                 e.trace, e.request_id, e.created_at, e.run_at,
+                 coalesce(statement_timestamp() - e.ran * interval '1 second', e.claimed_at),
                  statement_timestamp()
-               from ended
+               from ended e
              ), counted as (
                insert into engine.counter_deltas (lane, kind, state, n)
                select e.lane, e.kind, s.state, sum(s.n) from ended e

@@ -265,10 +265,12 @@ pub(super) async fn end_waiting(connection: &mut PgConnection, ids: &[Uuid]) -> 
            (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
             worker, tenant, unique_key, args, error, trace, request_id, created_at, run_at,
             started_at, finished_at)
-         select id, 0, lane, kind, priority, 9, attempt, max_attempts, crashes, timeout_ms,
-           null, tenant, unique_key, args, concat_ws(E'\\n', 'cancelled by an operator', last_error),
-           trace, request_id, created_at, run_at, prior_claimed_at, statement_timestamp()
-         from ended",
+         select e.id,
+           coalesce(((select classes from engine.kept_otherwise) ->> e.kind)::int2, 0), e.lane, e.kind, e.priority, 9, e.attempt, e.max_attempts,
+           e.crashes, e.timeout_ms, null, e.tenant, e.unique_key, e.args,
+           concat_ws(E'\\n', 'cancelled by an operator', e.last_error),
+           e.trace, e.request_id, e.created_at, e.run_at, e.prior_claimed_at, statement_timestamp()
+         from ended e",
     )
     .bind(ids)
     .execute(connection)
