@@ -113,11 +113,13 @@ alter table engine.jobs
   add column progress_note text,
   add column progress_at   timestamptz;
 
--- Since when a held job has been silent for longer than its kind allows; null if it has not.
+-- Since when a held job has been silent for longer than its kind allows; null if it has not, or if
+-- nobody holds it (then it has no claimed_at).
 create function engine.stuck_since(claimed_at timestamptz, progress_at timestamptz, stuck_after_ms bigint)
 returns timestamptz language sql stable parallel safe
 return case
-  when greatest(claimed_at, progress_at) + stuck_after_ms * interval '1 millisecond' < statement_timestamp()
+  when claimed_at is not null
+    and greatest(claimed_at, progress_at) + stuck_after_ms * interval '1 millisecond' < statement_timestamp()
   then greatest(claimed_at, progress_at)
 end;
 revoke all on function engine.stuck_since(timestamptz, timestamptz, bigint) from public;

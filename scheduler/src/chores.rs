@@ -5,9 +5,11 @@ use crate::SchedulerConfig;
 use crate::trouble::Trouble;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use switchyard_store::{Db, Result, maintenance, schedules};
+use switchyard_store::{Db, Result, jobs, maintenance, schedules};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +47,7 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("forget lapsed keys", Duration::from_secs(60), |db| async move {
             maintenance::forget_lapsed(&db).await
         }),
+        count_stuck(),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
         chore("drop old slices", hour * 24, move |db| async move {
             maintenance::drop_slices(&db, keep).await
@@ -56,6 +59,46 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
             schedules::forget_firings(&db, keep.standard).await
         }),
     ]
+}
+
+/// Shows how many jobs of each kind are stuck, for as long as this process leads.
+fn count_stuck() -> Chore {
+    let shown = Arc::new(Shown::default());
+    chore("count stuck jobs", Duration::from_secs(10), move |db| {
+        let shown = Arc::clone(&shown);
+        async move {
+            let kinds = jobs::stuck(&db).await?;
+            for k in &kinds {
+                shown.show(&k.kind, k.n);
+            }
+            Ok(kinds.iter().map(|k| k.n.unsigned_abs()).sum())
+        }
+    })
+}
+
+/// The kinds that this process shows. Whoever leads no longer must not go on telling old numbers.
+#[derive(Default)]
+struct Shown(Mutex<BTreeSet<String>>);
+
+impl Shown {
+    fn show(&self, kind: &str, n: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned());
+        // Counted up to a bound far below 2^52.
+        #[allow(clippy::cast_precision_loss)]
+        gauge(kind).set(n as f64);
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        for kind in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).iter() {
+            gauge(kind).set(0.0);
+        }
+    }
+}
+
+fn gauge(kind: &str) -> metrics::Gauge {
+    metrics::gauge!("switchyard_jobs_stuck", "kind" => kind.to_owned())
 }
 
 /// Starts them; they stop when `term` ends.

@@ -37,6 +37,7 @@ impl Job for Ask {
         if cx.clock().now().format("%a").to_string() == "Sun" {
             return Ok(Outcome::Snooze(DAY));
         }
+        cx.progress(0.5, format!("asking {}", self.whom));
         match (self.whom.as_str(), cx.state()) {
             ("nobody", _) => Err(JobError::permanent("there is nobody")),
             ("busy", _) if cx.job().attempt == 1 => Err(JobError::retry_after(DAY, "busy")),
@@ -62,6 +63,8 @@ async fn a_job_is_tried_without_a_database() {
     let saturday = "2026-03-07T12:00:00Z".parse().unwrap();
     let trial = Trial::new(None).at(saturday);
     assert!(matches!(trial.run(&ask("Ada")).await, Ok(Outcome::Done)));
+    let said = trial.reports();
+    assert_eq!((said.len(), said[0].fraction, &*said[0].note), (1, Some(0.5), "asking Ada"));
     assert!(trial.run(&ask("busy")).await.is_err());
     assert!(trial.clone().attempt(2).run(&ask("busy")).await.is_ok());
     trial.clock().advance(chrono::Duration::days(1));

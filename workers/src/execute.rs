@@ -140,9 +140,10 @@ async fn attempt(dispatcher: &Dispatcher, flying: &Flying, grace: Duration) -> E
         flying.cancel.cancelled().await;
         tokio::time::sleep(grace).await;
     };
+    let run = dispatcher.run_reporting(Arc::clone(&flying.job), token, flying.progress.clone());
     tokio::select! {
         biased;
-        result = dispatcher.run(Arc::clone(&flying.job), token) => Ended::Returned(result),
+        result = run => Ended::Returned(result),
         () = tokio::time::sleep(flying.job.timeout) => Ended::TimedOut,
         () = overdue => Ended::Dropped,
     }

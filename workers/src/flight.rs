@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
-use switchyard_queue::{ClaimedJob, Fence, Held, JobId, Renewed, WorkerId};
+use switchyard_queue::{ClaimedJob, Fence, Held, JobId, Progress, Renewed, Report, WorkerId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ pub(crate) struct Flying {
     pub(crate) job: Arc<ClaimedJob>,
     /// Fires when the attempt should stop.
     pub(crate) cancel: CancellationToken,
+    /// What it says of how far it is.
+    pub(crate) progress: Progress,
     stop: OnceLock<Stop>,
 }
 
@@ -52,7 +54,7 @@ impl Flying {
         }
     }
 
-    fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> Held {
         Held { id: self.job.id, fence: self.job.fence }
     }
 }
@@ -119,6 +121,7 @@ impl Flight {
             let flying = Arc::new(Flying {
                 job: Arc::new(job),
                 cancel: CancellationToken::new(),
+                progress: Progress::default(),
                 stop: OnceLock::new(),
             });
             if table.session != Some(flying.job.worker) {
@@ -183,6 +186,16 @@ impl Flight {
             .values()
             .filter(|f| !matches!(f.stopped(), Some(Stop::Lost)))
             .map(|f| f.held())
+            .collect()
+    }
+
+    /// The jobs that said something of their progress since the last call, and what.
+    pub(crate) fn said(&self) -> Vec<(Arc<Flying>, Report)> {
+        let table = self.table();
+        let running = table.entries.values().filter(|e| !e.over).map(|e| &e.flying);
+        running
+            .filter(|f| f.stopped() != Some(Stop::Lost))
+            .filter_map(|f| Some((Arc::clone(f), f.progress.take()?)))
             .collect()
     }
 

@@ -4,7 +4,7 @@
 //! [`handoff`] holds it until a slot is free, [`backend`] feeds it to apalis, [`execute`] runs it
 //! and [`verdict`] decides what became of it, [`settle`] writes that down. Beside this way
 //! [`lease`] keeps the claims alive, [`presence`] keeps the worker seen and finds the dead,
-//! [`wakeups`] hears of new work and cancellations. [`drain`] ends it all.
+//! [`progress`] passes on how far jobs say they are, [`wakeups`] hears of new work and cancellations. [`drain`] ends it all.
 //!
 //! What bounds memory: the claim loop never holds more than the slots and a prefetch of at most one
 //! batch, and the queue of results is bounded; when the store is away both fill up and everything
@@ -23,6 +23,7 @@ mod lease;
 mod meters;
 mod pace;
 mod presence;
+mod progress;
 mod reach;
 mod settle;
 mod supervise;
@@ -187,6 +188,7 @@ fn start<S: JobStore>(
             keep("wake-ups", |w| Box::pin(wakeups::run(w))),
             keep("lease", |w| Box::pin(lease::run(w))),
             keep("reap", |w| Box::pin(presence::reap(w))),
+            keep("progress", |w| Box::pin(progress::run(w))),
             keep("tend", |w| Box::pin(tend(w))),
         ],
     }

@@ -23,6 +23,8 @@ pub(super) struct Data {
     /// Kinds that a living worker knows.
     pub served: BTreeSet<String>,
     pub attention: Attention,
+    /// Running jobs that have been silent for too long.
+    pub stuck: i64,
     /// Finished jobs of the last 15 minutes.
     pub buckets: Vec<Bucket>,
     /// The chart's present slot: it moves on even if nothing happens.
@@ -83,6 +85,7 @@ impl Data {
         let mut tx = api.db.begin(Scope::Platform).await?;
         self.attention = overview::attention(&mut tx).await?;
         tx.rollback().await?;
+        self.stuck = jobs::stuck(&api.db).await?.iter().map(|k| k.n).sum();
         let workers = jobs::workers(&api.db).await?;
         let running =
             JobFilter { state: Some(JobState::Running), limit: RUNNING, ..JobFilter::default() };

@@ -27,6 +27,11 @@ pub(super) struct JobView {
     /// What the state leaves open: "due", "held since".
     pub note: &'static str,
     pub note_at: Option<When>,
+    /// How far it is, in percent, and what it said last.
+    pub progress: Option<i32>,
+    pub progress_note: Option<String>,
+    /// It has been silent for longer than its kind allows, since then.
+    pub stuck: Option<When>,
     /// It waits, and no living worker knows its kind.
     pub unserved: bool,
 }
@@ -71,6 +76,11 @@ impl JobView {
                 .filter(|_| row.state != JobState::Completed),
             note,
             note_at,
+            // Between 0 and 100.
+            #[allow(clippy::cast_possible_truncation)]
+            progress: row.progress.map(|f| (f * 100.0).floor() as i32),
+            progress_note: row.progress_note.clone().filter(|n| !n.is_empty()),
+            stuck: row.stuck_since.and_then(when),
             unserved: !row.state.is_final() && data.unserved(&row.kind),
         }
     }

@@ -30,6 +30,7 @@ pub(super) struct ListQuery {
     state: Option<String>,
     kind: Option<String>,
     queue: Option<String>,
+    stuck: Option<bool>,
     after: Option<JobId>,
     /// Look-up by id.
     id: Option<String>,
@@ -40,14 +41,20 @@ struct Filter {
     state: Option<JobState>,
     kind: Option<String>,
     queue: Option<String>,
+    stuck: bool,
 }
 
 impl Filter {
     fn href(&self, state: Option<JobState>) -> String {
+        self.link(state, false)
+    }
+
+    fn link(&self, state: Option<JobState>, stuck: bool) -> String {
         let pairs = [
             ("state", state.map(|s| s.as_str().to_owned())),
             ("kind", self.kind.clone()),
             ("queue", self.queue.clone()),
+            ("stuck", stuck.then(|| true.to_string())),
         ];
         let pairs = pairs.into_iter().filter_map(|(k, v)| v.map(|v| (k, v)));
         let query = query_of(pairs);
@@ -56,11 +63,11 @@ impl Filter {
 
     /// This list, from its beginning.
     fn here(&self) -> String {
-        self.href(self.state)
+        self.link(self.state, self.stuck)
     }
 
     fn is_open(&self) -> bool {
-        self.state.is_none() && self.kind.is_none() && self.queue.is_none()
+        self.state.is_none() && self.kind.is_none() && self.queue.is_none() && !self.stuck
     }
 }
 
@@ -101,11 +108,13 @@ pub(super) async fn list(
     let given = |v: Option<String>| v.filter(|v| !v.is_empty());
     let state = given(query.state).map(|s| s.parse::<JobState>());
     let state = state.transpose().map_err(|e| ApiError::bad_request("bad_state", e))?;
-    let filter = Filter { state, kind: given(query.kind), queue: given(query.queue) };
+    let stuck = query.stuck.unwrap_or(false);
+    let filter = Filter { state, kind: given(query.kind), queue: given(query.queue), stuck };
     let wanted = JobFilter {
         state: filter.state,
         kind: filter.kind.clone(),
         queue: filter.queue.clone(),
+        stuck,
         before: query.after,
         limit: PAGE + 1,
         ..JobFilter::default()

@@ -76,8 +76,8 @@ impl Look {
         let now = api.clock.now();
         let differs = |same: fn(&Data, &Data) -> bool| before.is_none_or(|b| !same(b, data));
         if differs(|a, b| {
-            (&a.queues, &a.workers, &a.attention, &a.buckets, a.slot)
-                == (&b.queues, &b.workers, &b.attention, &b.buckets, b.slot)
+            (&a.queues, &a.workers, &a.attention, a.stuck, &a.buckets, a.slot)
+                == (&b.queues, &b.workers, &b.attention, b.stuck, &b.buckets, b.slot)
         }) {
             self.render("tiles", &TilesPart { tiles: Tiles::new(data, now) });
         }

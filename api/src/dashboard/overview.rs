@@ -40,6 +40,7 @@ pub(super) struct Tiles {
     counts: Vec<(JobState, i64)>,
     attention: Attention,
     quarantined: i64,
+    stuck: i64,
     pub oldest: Option<When>,
     pub workers: usize,
     pub chart: Chart,
@@ -60,6 +61,7 @@ impl Tiles {
             counts: JobState::ALL.into_iter().map(|s| (s, sum(s))).collect(),
             attention: data.attention,
             quarantined: sum(JobState::Quarantined),
+            stuck: data.stuck,
             oldest: oldest.map(|at| When::new(at, now)),
             workers: data.workers.len(),
             chart: Chart::new(&data.buckets, now),
@@ -92,6 +94,7 @@ impl Tiles {
                 "quarantined jobs",
                 "bad",
             ),
+            some(self.stuck, "/ops/jobs?stuck=true", "stuck job", "stuck jobs", "bad"),
             some(
                 self.attention.rejected,
                 "/ops/deliveries?state=rejected",

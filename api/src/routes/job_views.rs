@@ -48,6 +48,15 @@ pub(crate) struct JobView {
     run_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
+    /// How far the running attempt is, from 0 to 1, if it said so.
+    #[schema(example = 0.4)]
+    progress: Option<f32>,
+    /// What it said last.
+    #[schema(example = "page 2 of 5")]
+    progress_note: Option<String>,
+    progress_at: Option<DateTime<Utc>>,
+    /// It runs, and has been silent since then, which is longer than its kind allows.
+    stuck_since: Option<DateTime<Utc>>,
 }
 
 impl From<JobRow> for JobView {
@@ -74,6 +83,10 @@ impl From<JobRow> for JobView {
             run_at: j.run_at,
             started_at: j.started_at,
             finished_at: j.finished_at,
+            progress: j.progress,
+            progress_note: j.progress_note,
+            progress_at: j.progress_at,
+            stuck_since: j.stuck_since,
         }
     }
 }
@@ -276,6 +289,8 @@ pub(crate) struct KindView {
     /// How long finished jobs are kept: `short`, `standard` or `long` (`scheduler.keep_days*`).
     #[schema(example = "standard")]
     retention: &'static str,
+    /// A running job that is silent for longer is shown as stuck.
+    stuck_after_seconds: Option<f64>,
 }
 
 impl From<KindInfo> for KindView {
@@ -288,6 +303,7 @@ impl From<KindInfo> for KindView {
             timeout_seconds: k.timeout.as_secs_f64(),
             max_attempts: k.max_attempts,
             retention: k.retention.as_str(),
+            stuck_after_seconds: k.stuck_after.map(|d| d.as_secs_f64()),
         }
     }
 }

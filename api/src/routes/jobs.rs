@@ -38,6 +38,9 @@ struct Filter {
     /// Only jobs in this queue.
     #[param(example = "leads")]
     queue: Option<String>,
+    /// Only running jobs that have been silent for longer than their kind allows.
+    #[serde(default)]
+    stuck: bool,
     /// Only jobs of this tenant.
     tenant: Option<Uuid>,
     /// Only jobs that this request caused, oldest first (up to 1,000); other filters do not count.
@@ -60,10 +63,10 @@ async fn list(
         let items = rows.into_iter().map(JobView::from).collect();
         return Ok(Reply::ok("jobs", Page { items, next: None }));
     }
-    let Filter { state, kind, queue, tenant, .. } = filter;
+    let Filter { state, kind, queue, stuck, tenant, .. } = filter;
     let limit = u32::try_from(paging.rows()?).unwrap_or(u32::MAX);
     let before = paging.cursor.map(JobId);
-    let filter = JobFilter { state, kind, queue, tenant, before, limit };
+    let filter = JobFilter { state, kind, queue, stuck, tenant, before, limit };
     let rows = jobs::list(&api.db, &filter).await?;
     paged("jobs", paging, rows, |j| j.id.0, JobView::from)
 }

@@ -31,6 +31,7 @@ impl Job for RescanUnassigned {
     const TIMEOUT: Duration = Duration::from_secs(300);
     const MAX_ATTEMPTS: u16 = 5;
     const RETENTION: Retention = Retention::Short;
+    const STUCK_AFTER: Option<Duration> = Some(Duration::from_secs(60));
 
     fn options(&self) -> Options {
         // One place is not unique: a job that is running may have looked before the territory was
@@ -41,6 +42,7 @@ impl Job for RescanUnassigned {
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {
         let mut after: Option<LeadId> = None;
+        let mut given_out = 0;
         loop {
             let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
             let stretch = leads::waiting(&mut tx, self.place.as_ref(), STALE, after, BATCH).await;
@@ -50,12 +52,14 @@ impl Job for RescanUnassigned {
                 Ok(cx.follow_up(NewJob::with_options(&job, job.unhurried())?))
             });
             let jobs: Vec<NewJob> = jobs.collect::<Result<_, serde_json::Error>>().or_fail()?;
+            given_out += jobs.len();
             tx.enqueue_all(jobs).await.or_fail()?;
             after = stretch.last;
             if after.is_none() || cx.cancelled().is_cancelled() {
                 return tx.done().await;
             }
             tx.commit().await.or_fail()?;
+            cx.heartbeat(format!("{given_out} leads given out so far"));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a running job can reach.
 
-use crate::{ClaimedJob, Clock, Entropy, NewJob};
+use crate::{ClaimedJob, Clock, Entropy, NewJob, Progress};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +13,7 @@ pub struct Context<S> {
     cancel: CancellationToken,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    progress: Progress,
 }
 
 impl<S> Context<S> {
@@ -24,7 +25,14 @@ impl<S> Context<S> {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { state, job, cancel, clock, entropy }
+        Self { state, job, cancel, clock, entropy, progress: Progress::default() }
+    }
+
+    /// The same, with a place for what the job says of its progress.
+    #[must_use]
+    pub fn reporting_to(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
     }
 
     /// What the platform hands to every job.
@@ -51,6 +59,18 @@ impl<S> Context<S> {
     /// Randomness, for jitter.
     pub fn entropy(&self) -> &dyn Entropy {
         &*self.entropy
+    }
+
+    /// Says how far the job is: a share from 0 to 1, and a few words for people (200 characters are
+    /// kept). Costs next to nothing and never waits: call it as often as you like, the latest word is
+    /// written down about twice a second. It is a sign of life too, see [`crate::Job::STUCK_AFTER`].
+    pub fn progress(&self, fraction: f64, note: impl AsRef<str>) {
+        self.progress.say(Some(fraction), note.as_ref());
+    }
+
+    /// Says that the job is alive and what it does, where nobody can tell how much is left.
+    pub fn heartbeat(&self, note: impl AsRef<str>) {
+        self.progress.say(None, note.as_ref());
     }
 
     /// Stamps a follow-up job with this job's trace and request.

@@ -33,6 +33,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const MAX_ATTEMPTS: u16 = DEFAULT_ATTEMPTS;
     /// How long finished jobs are kept.
     const RETENTION: Retention = Retention::Standard;
+    /// A running job that has said nothing ([`Context::progress`]) for longer than this is shown as
+    /// stuck. Nothing is done to it: that is what [`Job::TIMEOUT`] is for. `None`: it may be silent.
+    const STUCK_AFTER: Option<Duration> = None;
 
     /// Options that follow from the arguments.
     fn options(&self) -> Options {

@@ -11,6 +11,7 @@ mod options;
 mod outbox;
 mod outcome;
 mod pattern;
+mod progress;
 mod redis_wake;
 mod registry;
 mod retry;
@@ -33,6 +34,7 @@ pub use job::{ClaimedJob, Enqueued, Job, NewJob, Placement, Retention, SUSPECT_A
 pub use options::{Options, QueueName, Replaces};
 pub use outbox::Outbox;
 pub use outcome::{ErrorClass, JobError, JobResult, Outcome, Settled};
+pub use progress::{Progress, Report};
 pub use redis_wake::RedisWake;
 pub use registry::{Dispatcher, KindInfo, Registry};
 pub use retry::RetryPolicy;

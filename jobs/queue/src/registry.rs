@@ -1,8 +1,8 @@
 //! The kinds of job that a program knows, and how to run each.
 
 use crate::{
-    ClaimedJob, Clock, Context, Entropy, Job, JobError, JobResult, NewJob, Options, QueueName,
-    Retention,
+    ClaimedJob, Clock, Context, Entropy, Job, JobError, JobResult, NewJob, Options, Progress,
+    QueueName, Retention,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -33,6 +33,8 @@ pub struct KindInfo {
     pub max_attempts: u16,
     /// How long finished jobs are kept.
     pub retention: Retention,
+    /// A running job that is silent for longer counts as stuck.
+    pub stuck_after: Option<Duration>,
 }
 
 struct Entry<S> {
@@ -74,6 +76,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             timeout: J::TIMEOUT,
             max_attempts: J::MAX_ATTEMPTS,
             retention: J::RETENTION,
+            stuck_after: J::STUCK_AFTER,
         };
         let run: RunFn<S> = Arc::new(|args, cx| run_erased::<J>(args, cx).boxed());
         for name in std::iter::once(&J::KIND).chain(J::ALIASES) {
@@ -116,7 +119,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     pub fn bind(self, state: S, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Dispatcher {
         let names = self.names();
         let kinds = self.kinds().copied().collect();
-        let call = move |job: Arc<ClaimedJob>, cancel: CancellationToken| {
+        let call = move |job: Arc<ClaimedJob>, cancel: CancellationToken, progress: Progress| {
             let Some(entry) = self.find(&job.kind).cloned() else {
                 let why = format!("kind `{}` is not registered in this worker", job.kind);
                 return async move { Err(JobError::lost(why)) }.boxed();
@@ -124,7 +127,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             let args = job.args.clone();
             let cx =
                 Context::new(state.clone(), job, cancel, Arc::clone(&clock), Arc::clone(&entropy));
-            (entry.run)(args, cx)
+            (entry.run)(args, cx.reporting_to(progress))
         };
         Dispatcher { names, kinds, call: Arc::new(call) }
     }
@@ -146,8 +149,9 @@ fn options_of<J: Job>(args: &Value) -> Result<Options, String> {
     Ok(job.options().or_max_attempts(J::MAX_ATTEMPTS))
 }
 
-type CallFn =
-    dyn Fn(Arc<ClaimedJob>, CancellationToken) -> BoxFuture<'static, JobResult> + Send + Sync;
+type CallFn = dyn Fn(Arc<ClaimedJob>, CancellationToken, Progress) -> BoxFuture<'static, JobResult>
+    + Send
+    + Sync;
 
 /// A registry with its state: runs any registered job.
 #[derive(Clone)]
@@ -176,6 +180,16 @@ impl Dispatcher {
         job: Arc<ClaimedJob>,
         cancel: CancellationToken,
     ) -> BoxFuture<'static, JobResult> {
-        (self.call)(job, cancel)
+        self.run_reporting(job, cancel, Progress::default())
+    }
+
+    /// The same, with a place for what the job says of its progress.
+    pub fn run_reporting(
+        &self,
+        job: Arc<ClaimedJob>,
+        cancel: CancellationToken,
+        progress: Progress,
+    ) -> BoxFuture<'static, JobResult> {
+        (self.call)(job, cancel, progress)
     }
 }

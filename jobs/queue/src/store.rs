@@ -1,6 +1,6 @@
 //! What a worker needs of the store of jobs. PostgreSQL implements it in `switchyard-store`.
 
-use crate::{ClaimedJob, Fence, JobId, KindInfo, LaneId, WorkerId};
+use crate::{ClaimedJob, Fence, JobId, KindInfo, LaneId, Report, WorkerId};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::error::Error;
 use std::fmt;
@@ -261,6 +261,13 @@ pub trait JobStore: Clone + Send + Sync + 'static {
         held: &[Held],
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<Renewed>, StoreError>> + Send;
+
+    /// Writes down what running jobs say of their progress, where their fences still stand. Never
+    /// waits for a row that somebody has locked. Gives the jobs for which it was written.
+    fn report(
+        &self,
+        reports: &[(Held, Report)],
+    ) -> impl Future<Output = Result<Vec<JobId>, StoreError>> + Send;
 
     /// Writes results down, in one transaction. Gives the ids whose fence still stood; the others
     /// belong to somebody else by now and nothing was written for them.

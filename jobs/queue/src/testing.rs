@@ -33,8 +33,8 @@
 //! the kit of the harness (`switchyard_tests::kit`).
 
 use crate::{
-    ClaimedJob, Fence, Job, JobResult, LaneId, ManualClock, NewJob, Registry, SeededEntropy,
-    WorkerId,
+    ClaimedJob, Fence, Job, JobResult, LaneId, ManualClock, NewJob, Progress, Registry, Report,
+    SeededEntropy, WorkerId,
 };
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -51,6 +51,7 @@ pub struct Trial<S> {
     entropy: Arc<SeededEntropy>,
     cancel: CancellationToken,
     attempt: i16,
+    progress: Progress,
 }
 
 impl<S: Clone + Send + Sync + 'static> Trial<S> {
@@ -62,6 +63,7 @@ impl<S: Clone + Send + Sync + 'static> Trial<S> {
             entropy: Arc::new(SeededEntropy::new(1)),
             cancel: CancellationToken::new(),
             attempt: 1,
+            progress: Progress::recording(),
         }
     }
 
@@ -91,6 +93,12 @@ impl<S: Clone + Send + Sync + 'static> Trial<S> {
         &self.cancel
     }
 
+    /// Everything that the jobs said of their progress, in its order.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        self.progress.all()
+    }
+
     /// Runs one attempt as a worker does: from the stored arguments and with the job's options.
     ///
     /// # Panics
@@ -102,7 +110,8 @@ impl<S: Clone + Send + Sync + 'static> Trial<S> {
             Arc::clone(&self.clock) as _,
             Arc::clone(&self.entropy) as _,
         );
-        dispatcher.run(Arc::new(self.claimed(new)), self.cancel.clone()).await
+        let (job, cancel) = (Arc::new(self.claimed(new)), self.cancel.clone());
+        dispatcher.run_reporting(job, cancel, self.progress.clone()).await
     }
 
     fn claimed(&self, new: NewJob) -> ClaimedJob {

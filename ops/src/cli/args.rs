@@ -238,6 +238,9 @@ pub(super) struct JobsList {
     /// Only jobs in this queue
     #[arg(long)]
     pub(super) queue: Option<String>,
+    /// Only running jobs that have been silent for longer than their kind allows
+    #[arg(long)]
+    pub(super) stuck: bool,
     /// Only jobs before this one: the last of the page before
     #[arg(long, value_name = "JOB")]
     pub(super) before: Option<JobId>,

@@ -34,6 +34,7 @@ async fn list(base: &Base, args: &JobsList, output: Output) -> Result<(), Failur
         state: args.state,
         kind: args.kind.clone(),
         queue: args.queue.clone(),
+        stuck: args.stuck,
         before: args.before,
         limit: u32::from(args.limit),
         ..JobFilter::default()
@@ -76,12 +77,27 @@ fn row(job: &JobRow) -> Vec<String> {
     vec![
         job.id.to_string(),
         job.kind.clone(),
-        job.state.to_string(),
+        state(job),
         format!("{}/{}", job.attempt, job.max_attempts),
         instant(job.run_at),
         job.queue.clone(),
         error.chars().take(60).collect(),
     ]
+}
+
+/// The state, how far it is, and whether that is too long ago.
+fn state(job: &JobRow) -> String {
+    let share = job.progress.map(|f| format!(" {:.0} %", (f * 100.0).floor())).unwrap_or_default();
+    let stuck = if job.stuck_since.is_some() { ", stuck" } else { "" };
+    format!("{}{share}{stuck}", job.state)
+}
+
+fn progress(job: &JobRow) -> String {
+    match (&job.progress_note, job.progress_at, job.stuck_since) {
+        (Some(note), Some(at), _) => format!("{note} ({})", instant(at)),
+        (.., Some(since)) => format!("silent since {}", instant(since)),
+        _ => "-".to_owned(),
+    }
 }
 
 fn told(detail: &JobDetail) -> String {
@@ -91,7 +107,8 @@ fn told(detail: &JobDetail) -> String {
     let facts = [
         ("job", job.id.to_string()),
         ("kind", job.kind.clone()),
-        ("state", job.state.to_string()),
+        ("state", state(job)),
+        ("progress", progress(job)),
         ("queue", format!("{} {}", job.queue, job.partition)),
         ("attempts", format!("{} of {}, {} crashes", job.attempt, job.max_attempts, job.crashes)),
         ("created", instant(job.created_at)),

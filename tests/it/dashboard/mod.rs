@@ -4,5 +4,6 @@
 mod access;
 mod actions;
 mod live;
+mod progress;
 mod screens;
 pub mod support;

@@ -9,6 +9,7 @@ mod errors;
 mod once;
 mod operators;
 mod presence;
+mod progress;
 mod random;
 mod retention;
 mod roles;

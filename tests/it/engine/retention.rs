@@ -20,6 +20,7 @@ async fn declare(bench: &Bench, retention: Retention) {
         timeout: Duration::from_secs(30),
         max_attempts: 20,
         retention,
+        stuck_after: None,
     }];
     drop(bench.store.register(&who).await.unwrap());
 }

@@ -119,6 +119,7 @@ async fn what_is_missing_comes_from_the_kinds_that_workers_declare() {
         timeout: Duration::from_secs(7),
         max_attempts: 3,
         retention: Retention::Standard,
+        stuck_after: None,
     };
     let mut who = info();
     who.declares = vec![declared];

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use switchyard_queue::{
     ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, LaneId, Options, Presence, Reaped,
-    Renewed, Settlement, StoreError, WorkerId, WorkerInfo,
+    Renewed, Report, Settlement, StoreError, WorkerId, WorkerInfo,
 };
 use switchyard_store::PgJobStore;
 
@@ -16,13 +16,14 @@ const LANES: usize = 2;
 const CLAIM: usize = 3;
 const RENEW: usize = 4;
 const SETTLE: usize = 5;
+const REPORT: usize = 6;
 
 #[derive(Clone)]
 struct Flaky {
     inner: PgJobStore,
     /// Calls so far, of each method by itself: the methods are called in a rhythm, and one count for
     /// all would let the failures fall on the same method again and again.
-    calls: Arc<[AtomicU32; 6]>,
+    calls: Arc<[AtomicU32; 7]>,
     /// Every so manieth call fails.
     one_in: u32,
 }
@@ -85,6 +86,10 @@ impl JobStore for Flaky {
 
     async fn renew(&self, held: &[Held], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
         self.perhaps(RENEW, self.inner.renew(held, lease)).await
+    }
+
+    async fn report(&self, reports: &[(Held, Report)]) -> Result<Vec<JobId>, StoreError> {
+        self.perhaps(REPORT, self.inner.report(reports)).await
     }
 
     async fn settle(&self, results: &[Settlement]) -> Result<Vec<JobId>, StoreError> {

@@ -6,6 +6,7 @@ mod flaky;
 mod foreign;
 mod leaving;
 mod outcomes;
+mod progress;
 mod sharing;
 mod stage;
 mod suspects;

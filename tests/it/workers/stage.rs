@@ -39,6 +39,9 @@ pub enum Act {
     Snooze(u64),
     /// Finishes in its own transaction.
     Settle,
+    /// Says that it is so many percent done, waits for the gate, and fails; the second attempt says
+    /// nothing and waits for the gate with a `2` behind its name.
+    Tell(u8, String),
 }
 
 /// One attempt that was begun.
@@ -126,8 +129,7 @@ impl Job for Act {
             Self::Never => Err(JobError::permanent("never")),
             Self::Panic => panic!("stage fright"),
             Self::Wait(gate) => {
-                let mut gate = state.record.gate(&gate).subscribe();
-                gate.wait_for(|open| *open).await?;
+                wait(&state.record, &gate).await?;
                 Ok(Outcome::Done)
             }
             Self::Obey => {
@@ -136,9 +138,23 @@ impl Job for Act {
             }
             Self::Snooze(_) if returning => Ok(Outcome::Done),
             Self::Snooze(ms) => Ok(Outcome::Snooze(Duration::from_millis(ms))),
+            Self::Tell(percent, gate) if first => {
+                cx.progress(f64::from(percent) / 100.0, format!("{percent} of 100"));
+                wait(&state.record, &gate).await?;
+                Err(JobError::retry("so far"))
+            }
+            Self::Tell(_, gate) => {
+                wait(&state.record, &format!("{gate}2")).await?;
+                Ok(Outcome::Done)
+            }
             Self::Settle => state.db.begin_job(cx.job()).await?.done().await,
         }
     }
+}
+
+async fn wait(record: &Record, gate: &str) -> Result<(), watch::error::RecvError> {
+    let mut gate = record.gate(gate).subscribe();
+    gate.wait_for(|open| *open).await.map(|_| ())
 }
 
 /// Wake-ups within the process.

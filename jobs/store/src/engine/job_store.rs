@@ -1,7 +1,7 @@
 //! The job store that workers use, over connections of its own.
 
 use super::line::{Line, Taken, within};
-use super::{claim, kinds, presence, settle};
+use super::{claim, kinds, presence, progress, settle};
 use crate::{Db, Result, StoreFault};
 use sqlx::Connection;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchyard_queue::{
     ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, LaneId, Presence, Reaped, Renewed,
-    Settlement, StoreError, WorkerId, WorkerInfo,
+    Report, Settlement, StoreError, WorkerId, WorkerInfo,
 };
 
 /// A worker that went is remembered for two leases, and at least this long: after that its leases
@@ -81,6 +81,16 @@ impl PgJobStore {
         } else {
             within(limit, settle::write(line.connection(), results)).await?
         };
+        line.keep();
+        Ok(written)
+    }
+
+    /// On a connection that settles: of all that goes over the connections a report may wait longest,
+    /// and what it holds up are results that wait a millisecond anyway.
+    async fn report_on_line(&self, reports: &[(Held, Report)]) -> Result<Vec<JobId>> {
+        let mut line = self.settling().await?;
+        let limit = line.limit();
+        let written = within(limit, progress::report(line.connection(), reports)).await?;
         line.keep();
         Ok(written)
     }
@@ -169,6 +179,13 @@ impl JobStore for PgJobStore {
         }
         self.saw_lease(lease);
         self.renew_on_line(held, lease).await.map_err(failed("renew leases"))
+    }
+
+    async fn report(&self, reports: &[(Held, Report)]) -> Result<Vec<JobId>, StoreError> {
+        if reports.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.report_on_line(reports).await.map_err(failed("report progress"))
     }
 
     async fn settle(&self, results: &[Settlement]) -> Result<Vec<JobId>, StoreError> {

@@ -14,6 +14,7 @@ pub(crate) mod lanes;
 pub(crate) mod line;
 pub mod maintenance;
 mod presence;
+mod progress;
 pub(crate) mod settle;
 mod uniques;
 

@@ -16,6 +16,8 @@ pub struct JobMark {
     held: bool,
     cancel_requested: bool,
     run_at: DateTime<Utc>,
+    progress_at: Option<DateTime<Utc>>,
+    stuck: bool,
 }
 
 /// The marks of these jobs that are still open; what is missing has finished.
@@ -23,9 +25,10 @@ pub struct JobMark {
 /// # Errors
 /// If the database is not available.
 pub async fn job_marks(db: &Db, ids: &[JobId]) -> Result<HashMap<JobId, JobMark>> {
-    const SQL: &str = "select id, stage, attempt, fence, cancel_requested, run_at,
-            worker is not null as held
-        from engine.jobs where id = any($1)";
+    const SQL: &str = "select j.id, j.stage, j.attempt, j.fence, j.cancel_requested, j.run_at,
+            j.worker is not null as held, j.progress_at,
+            engine.stuck_since(j.claimed_at, j.progress_at, k.stuck_after_ms) is not null as stuck
+        from engine.jobs j left join engine.kinds k on k.kind = j.kind where j.id = any($1)";
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query(SQL).bind(ids).fetch_all(db.engine()).await?;
     rows.iter()
@@ -37,6 +40,8 @@ pub async fn job_marks(db: &Db, ids: &[JobId]) -> Result<HashMap<JobId, JobMark>
                 held: row.try_get("held")?,
                 cancel_requested: row.try_get("cancel_requested")?,
                 run_at: row.try_get("run_at")?,
+                progress_at: row.try_get("progress_at")?,
+                stuck: row.try_get("stuck")?,
             };
             Ok((JobId(row.try_get("id")?), mark))
         })

@@ -7,6 +7,7 @@ pub mod errors;
 mod read;
 mod reason;
 mod steer;
+mod stuck;
 mod why;
 
 pub use act::{Refusal, cancel, discard, retry};
@@ -16,4 +17,5 @@ pub use read::{
 };
 pub use reason::{Ahead, Reason};
 pub use steer::{pause, pause_partition, quiet};
+pub use stuck::{StuckKind, stuck};
 pub use why::{Verdict, Why, why};

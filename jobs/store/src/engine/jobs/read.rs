@@ -56,6 +56,14 @@ pub struct JobRow {
     pub started_at: Option<DateTime<Utc>>,
     /// When it was completed or cancelled.
     pub finished_at: Option<DateTime<Utc>>,
+    /// How far the running attempt is, from 0 to 1, if it said so.
+    pub progress: Option<f32>,
+    /// What it said last.
+    pub progress_note: Option<String>,
+    /// When it said so.
+    pub progress_at: Option<DateTime<Utc>>,
+    /// It runs, and has been silent since then, which is longer than its kind allows.
+    pub stuck_since: Option<DateTime<Utc>>,
 }
 
 impl sqlx::FromRow<'_, PgRow> for JobRow {
@@ -88,6 +96,10 @@ impl sqlx::FromRow<'_, PgRow> for JobRow {
             run_at: row.try_get("run_at")?,
             started_at: row.try_get("started_at")?,
             finished_at: row.try_get("finished_at")?,
+            progress: row.try_get("progress")?,
+            progress_note: row.try_get("progress_note")?,
+            progress_at: row.try_get("progress_at")?,
+            stuck_since: row.try_get("stuck_since")?,
         })
     }
 }
@@ -133,6 +145,8 @@ pub struct JobFilter {
     pub queue: Option<String>,
     /// Tenant.
     pub tenant: Option<Uuid>,
+    /// Only running jobs that are stuck.
+    pub stuck: bool,
     /// Only jobs made before this one: the last id of the page before.
     pub before: Option<JobId>,
     /// At most this many (0 means 50; never more than 1,000).
@@ -172,7 +186,8 @@ impl WorkerRow {
     }
 }
 
-/// The columns of [`JobRow`], of an open job `j` in lane `l`.
+/// The columns of [`JobRow`], of an open job `j` in lane `l`, of the kind `k` if that was declared. A
+/// job that nobody holds has no `claimed_at`, and what was said before the claim is another attempt's.
 macro_rules! open {
     () => {
         "select j.id, j.kind, l.queue, l.partition, j.lane,
@@ -180,8 +195,13 @@ macro_rules! open {
            j.max_attempts, j.crashes, j.worker, j.cancel_requested, j.timeout_ms, j.tenant,
            j.unique_key, j.last_error as error, j.trace, j.request_id, j.created_at, j.run_at,
            coalesce(j.claimed_at, j.prior_claimed_at) as started_at,
-           null::timestamptz as finished_at
-         from engine.jobs j join engine.lanes l on l.id = j.lane "
+           null::timestamptz as finished_at,
+           case when j.progress_at >= j.claimed_at then j.progress end as progress,
+           case when j.progress_at >= j.claimed_at then j.progress_note end as progress_note,
+           case when j.progress_at >= j.claimed_at then j.progress_at end as progress_at,
+           engine.stuck_since(j.claimed_at, j.progress_at, k.stuck_after_ms) as stuck_since
+         from engine.jobs j join engine.lanes l on l.id = j.lane
+         left join engine.kinds k on k.kind = j.kind "
     };
 }
 
@@ -191,7 +211,8 @@ macro_rules! finished {
         "select j.id, j.kind, l.queue, l.partition, j.lane, j.outcome as state, j.priority,
            j.attempt, j.max_attempts, j.crashes, j.worker, false as cancel_requested, j.timeout_ms,
            j.tenant, j.unique_key, j.error, j.trace, j.request_id, j.created_at, j.run_at,
-           j.started_at, j.finished_at
+           j.started_at, j.finished_at, null::float4 as progress, null::text as progress_note,
+           null::timestamptz as progress_at, null::timestamptz as stuck_since
          from engine.job_history j join engine.lanes l on l.id = j.lane "
     };
 }
@@ -207,6 +228,8 @@ pub async fn list(db: &Db, filter: &JobFilter) -> Result<Vec<JobRow>> {
     let limit = if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit.min(LONGEST_PAGE) };
     let mut rows = Vec::new();
     match filter.state {
+        Some(state) if filter.stuck && state != JobState::Running => {}
+        None if filter.stuck => rows = running_page(db, filter, limit).await?,
         Some(JobState::Running) => rows = running_page(db, filter, limit).await?,
         Some(state) if state.is_final() => rows = finished_page(db, filter, limit).await?,
         Some(_) => rows = open_page(db, filter, limit).await?,
@@ -276,6 +299,7 @@ async fn running_page(db: &Db, filter: &JobFilter, limit: u32) -> Result<Vec<Job
            and ($2::text is null or l.queue = $2)
            and ($3::uuid is null or j.tenant = $3)
            and ($4::uuid is null or j.id < $4)
+           and (not $6 or engine.stuck_since(j.claimed_at, j.progress_at, k.stuck_after_ms) is not null)
          order by j.id desc limit $5"
     ))
     .bind(&filter.kind)
@@ -283,6 +307,7 @@ async fn running_page(db: &Db, filter: &JobFilter, limit: u32) -> Result<Vec<Job
     .bind(filter.tenant)
     .bind(filter.before.map(|id| id.0))
     .bind(i64::from(limit))
+    .bind(filter.stuck)
     .persistent(false)
     .fetch_all(db.engine())
     .await?;

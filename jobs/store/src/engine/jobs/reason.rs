@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::time::Duration;
 
 /// One thing that is so now and keeps a job from running, or explains where it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,22 @@ pub enum Reason {
         since: Option<DateTime<Utc>>,
         /// How long the claim holds unless it is renewed.
         lease_until: Option<DateTime<Utc>>,
+    },
+    /// The running attempt said how far it is.
+    Progress {
+        /// From 0 to 1, if it can tell.
+        fraction: Option<f32>,
+        /// In its own words.
+        note: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// The running attempt has been silent for longer than its kind allows.
+    Silent {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// How long is allowed.
+        allowed: Duration,
     },
     /// The worker that holds it is gone, or let its lease run out: the job is free to be taken over.
     HolderGone {
@@ -133,6 +150,8 @@ impl Reason {
             Self::Completed { .. } => "completed",
             Self::Cancelled { .. } => "cancelled",
             Self::Running { .. } => "running",
+            Self::Progress { .. } => "progress",
+            Self::Silent { .. } => "stuck",
             Self::HolderGone { .. } => "holder_gone",
             Self::CancelRequested => "cancel_requested",
             Self::Scheduled { .. } => "scheduled",
@@ -182,6 +201,12 @@ impl Reason {
                 when(" since ", *since),
                 when(" until ", *lease_until)
             ),
+            Self::Progress { fraction, note, at } => progress(*fraction, note, *at),
+            Self::Silent { since, allowed } => format!(
+                "It has said nothing since {}, and {} s of silence are allowed.",
+                instant(*since),
+                allowed.as_secs_f64()
+            ),
             Self::HolderGone { worker, lease_until } => format!(
                 "{worker} held it and is gone, or no longer renews its claim, which holds{}.",
                 when(" until ", *lease_until)
@@ -230,6 +255,10 @@ impl Reason {
             Self::Completed { .. } => "Nothing. Retry it to run a copy.",
             Self::Cancelled { .. } => "Retry it to run a copy.",
             Self::Running { .. } => "Wait, or cancel it to ask the worker to stop.",
+            Self::Progress { .. } => "Wait, or look again.",
+            Self::Silent { .. } => {
+                "Look into its worker's log for what it waits for; cancel it to ask it to stop, then retry it."
+            }
             Self::HolderGone { .. } => {
                 "Nothing: a living worker takes it over, at the latest when the claim has run out."
             }
@@ -286,6 +315,12 @@ fn waiting(ahead: Ahead, workers: i64) -> String {
         Ahead::Exactly(n) => format!("{n} jobs of its lane come before it; {who}."),
         Ahead::MoreThan(n) => format!("More than {n} jobs of its lane come before it; {who}."),
     }
+}
+
+fn progress(fraction: Option<f32>, note: &str, at: DateTime<Utc>) -> String {
+    let share = fraction
+        .map_or("It is under way".to_owned(), |f| format!("It is at {:.0} %", (f * 100.0).floor()));
+    format!("{share}{}, as it said at {}.", said(&Some(note.to_owned())), instant(at))
 }
 
 fn instant(at: DateTime<Utc>) -> String {

@@ -6,6 +6,7 @@ use crate::engine::locks;
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use std::time::Duration;
 use switchyard_queue::{JobId, JobState, SUSPECT_AFTER};
 
 /// Jobs ahead are counted up to here; a lane may hold millions.
@@ -134,6 +135,11 @@ struct Facts {
     lease_until: Option<DateTime<Utc>>,
     cancel_requested: bool,
     last_error: Option<String>,
+    progress: Option<f32>,
+    progress_note: Option<String>,
+    progress_at: Option<DateTime<Utc>>,
+    stuck_since: Option<DateTime<Utc>>,
+    stuck_after_ms: Option<i64>,
     /// The holder's presence lock is held and its lease runs.
     held: bool,
     /// A scheduler leads.
@@ -162,7 +168,10 @@ async fn facts(db: &Db, id: JobId) -> Result<Option<Facts>> {
          select j.kind, l.queue, l.paused, j.stage,
            engine.job_state(j.stage, j.attempt, j.worker) as state, j.run_at, j.attempt,
            j.max_attempts, j.crashes, j.lone_crashes, j.worker, h.host, j.claimed_at, j.lease_until,
-           j.cancel_requested, j.last_error,
+           j.cancel_requested, j.last_error, j.progress, j.progress_note,
+           case when j.progress_at >= j.claimed_at then j.progress_at end as progress_at,
+           engine.stuck_since(j.claimed_at, j.progress_at, k.stuck_after_ms) as stuck_since,
+           k.stuck_after_ms,
            coalesce(j.lease_until > statement_timestamp(), false)
              and exists (select from live where live.id = j.worker) as held,
            exists (select from locks k where k.classid = $3::int4::oid and k.id = 0) as led,
@@ -178,6 +187,7 @@ async fn facts(db: &Db, id: JobId) -> Result<Option<Facts>> {
          from engine.jobs j
          join engine.lanes l on l.id = j.lane
          left join engine.workers h on h.id = j.worker
+         left join engine.kinds k on k.kind = j.kind
          where j.id = $1",
     )
     .bind(id.0)
@@ -222,6 +232,7 @@ impl Facts {
         match self.state() {
             JobState::Running => {
                 reasons.push(self.holder());
+                reasons.extend(self.said());
                 if self.cancel_requested {
                     reasons.push(Reason::CancelRequested);
                 }
@@ -290,6 +301,20 @@ impl Facts {
         } else {
             Reason::HolderGone { worker, lease_until }
         }
+    }
+
+    /// How far the attempt is, and whether it should have said more by now.
+    fn said(&self) -> impl Iterator<Item = Reason> {
+        let progress = self.progress_at.map(|at| Reason::Progress {
+            fraction: self.progress,
+            note: self.progress_note.clone().unwrap_or_default(),
+            at,
+        });
+        let silent = self.stuck_since.zip(self.stuck_after_ms).map(|(since, ms)| {
+            let allowed = Duration::from_millis(ms.unsigned_abs());
+            Reason::Silent { since, allowed }
+        });
+        progress.into_iter().chain(silent)
     }
 
     fn clock(&self) -> Reason {

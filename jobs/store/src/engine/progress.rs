@@ -1,0 +1,36 @@
+//! What running jobs say of how far they are.
+
+use crate::Result;
+use sqlx::PgConnection;
+use switchyard_queue::{Held, JobId, Report};
+use uuid::Uuid;
+
+/// Writes reports down where the fence stands; gives the jobs for which it was done.
+///
+/// It never waits: a row that is locked is in the hands of its own job's transaction, or of a claim
+/// that takes it over, and is passed by. None of the columns is in an index (HOT).
+pub(super) async fn report(
+    connection: &mut PgConnection,
+    reports: &[(Held, Report)],
+) -> Result<Vec<JobId>> {
+    let written: Vec<Uuid> = sqlx::query_scalar(
+        "with free as materialized (
+           select c.id, i.fraction, i.note
+           from unnest($1::uuid[], $2::int8[], $3::float4[], $4::text[]) i(id, fence, fraction, note)
+           cross join lateral (
+             select w.id from engine.jobs w
+             where w.id = i.id and w.fence = i.fence and w.worker is not null
+             for no key update skip locked) c
+         )
+         update engine.jobs j set progress = f.fraction, progress_note = f.note, progress_at = now()
+         from free f where j.id = f.id
+         returning j.id",
+    )
+    .bind(reports.iter().map(|(h, _)| h.id.0).collect::<Vec<_>>())
+    .bind(reports.iter().map(|(h, _)| h.fence.0).collect::<Vec<_>>())
+    .bind(reports.iter().map(|(_, r)| r.fraction).collect::<Vec<_>>())
+    .bind(reports.iter().map(|(_, r)| r.note.as_str()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(written.into_iter().map(JobId).collect())
+}
