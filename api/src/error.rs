@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
+use switchyard_queue::SealFault;
 use switchyard_queue::causes;
 use switchyard_store::StoreFault;
 use utoipa::ToSchema;
@@ -216,6 +217,12 @@ impl From<StoreFault> for ApiError {
         match &fault {
             StoreFault::Unavailable(_) => Self::database_away().caused_by(fault),
             StoreFault::NotFound => Self::not_found("there is no such thing, or it is not yours"),
+            StoreFault::Sealed(SealFault::Reserved) => {
+                Self::unprocessable("reserved_arguments", fault.to_string())
+            }
+            StoreFault::Sealed(_) => {
+                Self::conflict("sealed_arguments", fault.to_string()).caused_by(fault)
+            }
             StoreFault::Constraint { constraint, .. } => match refused_by(constraint) {
                 Some(e) => e.caused_by(fault),
                 None => Self::internal(fault),

@@ -11,9 +11,9 @@ use switchyard_api::{Api, ApiParts, Probe};
 use switchyard_catalog::Platform;
 use switchyard_domain::secrets::MasterKey;
 use switchyard_providers::Providers;
-use switchyard_queue::{RedisWake, SystemClock, SystemEntropy, Wake};
+use switchyard_queue::{ArgsCipher, RedisWake, SystemClock, SystemEntropy, Wake};
 use switchyard_scheduler::Planned;
-use switchyard_store::{Db, PgJobStore, PgWake};
+use switchyard_store::{Db, Keyring, PgJobStore, PgWake};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,8 @@ pub struct Base {
     pub wake: Arc<dyn Wake>,
     /// What jobs get.
     pub platform: Platform,
+    /// Keys for encrypted arguments, if there are any.
+    cipher: Option<Arc<dyn ArgsCipher>>,
     /// Ends the wake-ups. Fired last, so that what the parts write while they drain still wakes
     /// other processes.
     end: CancellationToken,
@@ -59,23 +61,23 @@ impl Base {
             }
             None => PgWake::start(&database, end.clone()).map_err(unusable)?,
         };
+        let cipher = config.cipher()?;
         let db = Db::connect(database, Arc::clone(&wake)).map_err(unusable)?;
+        let db = db.sealing_with(cipher.clone());
         let providers = Providers::from_config(&config.providers).map_err(|faults| {
             let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Fault::new("providers", told.join("; "))
         })?;
         let jobs = db.for_jobs().map_err(unusable)?;
         let platform = Platform { db: jobs, providers, lead_url: config.lead_url().into() };
-        Ok(Self { config: Arc::new(config), db, wake, platform, end })
+        Ok(Self { config: Arc::new(config), db, wake, platform, cipher, end })
     }
 
     /// The worker, until `stop`.
     pub async fn work(&self, stop: CancellationToken) {
-        let dispatcher = switchyard_catalog::registry().bind(
-            self.platform.clone(),
-            Arc::new(SystemClock),
-            Arc::new(SystemEntropy),
-        );
+        let registry = switchyard_catalog::registry().opening_with(self.cipher.clone());
+        let dispatcher =
+            registry.bind(self.platform.clone(), Arc::new(SystemClock), Arc::new(SystemEntropy));
         let store = PgJobStore::new(&self.db);
         let config = self.config.worker.clone();
         switchyard_workers::run(store, dispatcher, Arc::clone(&self.wake), config, stop).await;
@@ -240,6 +242,23 @@ impl Config {
                 .remedy("set SWITCHYARD_SECRET_KEY to the output of `openssl rand -base64 32`")
                 .caused_by(e)
         })
+    }
+
+    /// The keys for encrypted arguments: those that are configured, then the master key; `None` if
+    /// there is none of either.
+    ///
+    /// # Errors
+    /// If one of them is no key.
+    pub fn cipher(&self) -> Result<Option<Arc<dyn ArgsCipher>>, Fault> {
+        let texts = self.args_keys.iter().flat_map(|keys| keys.expose_secret().split(','));
+        let texts = texts.chain(self.secret_key.as_ref().map(|key| key.expose_secret()));
+        let keys = texts.map(MasterKey::parse).collect::<Result<Vec<_>, _>>();
+        let keys = keys.map_err(|e| {
+            Fault::new("configuration", "`encryption.keys` has something that is no key")
+                .remedy("write keys as `openssl rand -base64 32` gives them, with commas between")
+                .caused_by(e)
+        })?;
+        Ok(Keyring::new(keys).map(|ring| Arc::new(ring) as Arc<dyn ArgsCipher>))
     }
 
     /// Where people reach the API, without a slash at the end.

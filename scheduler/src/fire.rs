@@ -32,6 +32,16 @@ impl Line {
             .map_err(|e| format!("schedule `{}`: {e}", spec.name))?;
         Ok(Self { spec, calendar, job })
     }
+
+    /// As it is written into the cron table: without arguments that are secret. Jobs are made from what
+    /// the program has, not from there.
+    fn shown(&self) -> ScheduleSpec {
+        let mut spec = self.spec.clone();
+        if self.job.encrypted {
+            spec.args = serde_json::json!({ "$sealed": true });
+        }
+        spec
+    }
 }
 
 /// Brings the stored table up to date, then makes firings until `term` ends.
@@ -43,7 +53,8 @@ pub(crate) async fn run(
 ) {
     let work = async {
         let mut trouble = Trouble::new("read the cron table");
-        let specs: Vec<&ScheduleSpec> = lines.iter().map(|l| &l.spec).collect();
+        let specs: Vec<ScheduleSpec> = lines.iter().map(Line::shown).collect();
+        let specs: Vec<&ScheduleSpec> = specs.iter().collect();
         while let Err(fault) = schedules::sync(&db, &specs).await {
             tokio::time::sleep(trouble.again(&fault)).await;
         }

@@ -4,6 +4,11 @@
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use switchyard_domain::secrets::MasterKey;
+use switchyard_queue::{ArgsCipher, NewJob, Options};
+use switchyard_store::{Keyring, Scope};
 use switchyard_tests::TestDb;
 use switchyard_tests::program::{Said, open_folder, say};
 
@@ -338,4 +343,55 @@ async fn queues_are_paused_drained_and_resumed_and_workers_quieted() {
     let missing = desk.say(&["workers", "quiet", "7"]).await;
     assert_eq!(missing.code, Some(1));
     assert!(missing.err.contains("switchyard workers list"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn secret_arguments_are_revealed_only_on_request_and_keys_are_rotated() {
+    const NEW: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY=";
+    let desk = Desk::new().await;
+    let ring = Keyring::new([MasterKey::parse(KEY).unwrap()]).unwrap();
+    let old = ring.keys().remove(0);
+    let db = desk.test.db.clone().sealing_with(Some(Arc::new(ring)));
+    let args = json!({"word": "xyzzy"});
+    let mut job = NewJob::raw("secret.kind", "q", Duration::from_secs(9), args, Options::new());
+    job.encrypted = true;
+    let id = job.id.to_string();
+    let mut tx = db.begin(Scope::Platform).await.unwrap();
+    tx.enqueue(job).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let said = desk.say(&["jobs", "show", &id]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains(&old) && !said.out.contains("xyzzy"), "{said:?}");
+    let said = desk.say(&["jobs", "show", "--reveal", &id]).await;
+    assert!(said.out.contains("xyzzy"), "{said:?}");
+    assert!(said.err.contains("revealed") && said.err.contains(&id), "it is logged: {said:?}");
+    assert!(!said.err.contains("xyzzy"), "{said:?}");
+
+    let rotated = async |keys: &[(&str, &str)], args: &[&str]| {
+        let url = desk.test.url.expose_secret();
+        let environment = [&[("DATABASE_URL", url)], keys].concat();
+        say(desk.folder.path(), &environment, args).await
+    };
+    let both = [("SWITCHYARD_SECRET_KEY", KEY), ("SWITCHYARD_ENCRYPTION__KEYS", NEW)];
+    let only_new = [("SWITCHYARD_ENCRYPTION__KEYS", NEW)];
+    let said = rotated(&only_new, &["--json", "jobs", "show", "--reveal", &id]).await;
+    assert_eq!((said.code, &said.err_json()["error"]["code"]), (Some(1), &json!("sealed")));
+    let said = rotated(&both, &["keys", "list"]).await;
+    assert!(said.out.contains("keys rotate"), "the old key is needed: {said:?}");
+    let said = rotated(&both, &["--json", "keys", "rotate"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let answer = said.json();
+    assert_eq!(answer["resealed"], json!({"done": 1, "failed": 0}));
+    let open = |n: usize| answer["keys"][n]["open"].clone();
+    assert_eq!((open(0), open(1)), (json!(1), json!(0)), "{answer}");
+    let said = rotated(&only_new, &["jobs", "show", "--reveal", &id]).await;
+    assert!(said.out.contains("xyzzy"), "the new key is enough: {said:?}");
+    let said = rotated(&[("SWITCHYARD_SECRET_KEY", KEY)], &["--json", "doctor"]).await;
+    let findings = said.json()["findings"].as_array().unwrap().clone();
+    let keys = findings.iter().find(|f| f["check"] == "keys").unwrap();
+    assert_eq!(keys["level"], "warn", "{keys}");
+    let said = rotated(&[("SWITCHYARD_ENCRYPTION__KEYS", "c2hvcnQ=,x")], &["keys", "list"]).await;
+    assert!(said.code == Some(2) && said.err.contains("encryption.keys"), "{said:?}");
+    assert!(!said.err.contains("c2hvcnQ"), "{said:?}");
 }

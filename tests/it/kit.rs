@@ -71,6 +71,37 @@ async fn a_job_is_tried_without_a_database() {
     assert!(matches!(trial.run(&ask("Ada")).await, Ok(Outcome::Snooze(_))));
 }
 
+/// Keeps whom it asks to itself.
+#[derive(Serialize, Deserialize)]
+struct AskInSecret {
+    whom: String,
+}
+
+impl Job for AskInSecret {
+    type State = Option<Db>;
+
+    const KIND: &'static str = "test.ask_in_secret";
+    const ABOUT: &'static str = "Asks somebody in secret.";
+    const QUEUE: QueueName = QueueName("asking");
+    const ENCRYPTED: bool = true;
+
+    async fn run(self, _: &Context<Option<Db>>) -> JobResult {
+        if self.whom == "Ada" { Ok(Outcome::Done) } else { Err(JobError::permanent("not Ada")) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_with_encrypted_arguments_is_tried_run_and_found() {
+    let job = AskInSecret { whom: "Ada".to_owned() };
+    assert!(matches!(Trial::new(None).run(&job).await, Ok(Outcome::Done)));
+    let kit = Kit::new(|| Registry::new().with::<AskInSecret>(), |db| Some(db.clone())).await;
+    let done = kit.run(&job).await;
+    assert_eq!(done.row.state, JobState::Completed);
+    assert!(!done.args.to_string().contains("Ada"), "as anybody sees it");
+    assert_eq!(kit.args(done.row.id).await, json!({"whom": "Ada"}));
+    kit.assert_enqueued(&Expected::kind("test.ask_in_secret").args(json!({"whom": "Ada"}))).await;
+}
+
 async fn kit() -> Kit<Option<Db>> {
     let kit = Kit::new(|| Registry::new().with::<Ask>(), |db| Some(db.clone())).await;
     kit.clock().set("2026-03-02T12:00:00Z".parse().unwrap());

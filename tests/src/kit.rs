@@ -4,14 +4,16 @@
 
 use crate::TestDb;
 use chrono::Utc;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use switchyard_domain::secrets::MasterKey;
 use switchyard_queue::testing::Expected;
 use switchyard_queue::{
-    Enqueued, Job, JobId, JobState, ManualClock, NewJob, Registry, SeededEntropy,
+    ArgsCipher, Enqueued, Job, JobId, JobState, ManualClock, NewJob, Registry, SeededEntropy,
 };
 use switchyard_store::jobs::{self, JobDetail, JobFilter, JobRow};
-use switchyard_store::{Db, PgJobStore, Scope, maintenance};
+use switchyard_store::{Db, Keyring, PgJobStore, Scope, maintenance, sealing};
 use switchyard_workers::WorkerConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -25,15 +27,18 @@ pub struct Kit<S> {
     test: TestDb,
     registry: fn() -> Registry<S>,
     state: S,
+    cipher: Arc<dyn ArgsCipher>,
     clock: Arc<ManualClock>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Kit<S> {
     /// Makes the database; `state` makes of it what the jobs get.
     pub async fn new(registry: fn() -> Registry<S>, state: impl FnOnce(&Db) -> S) -> Self {
-        let test = TestDb::new().await;
+        let mut test = TestDb::new().await;
+        let cipher: Arc<dyn ArgsCipher> = Arc::new(ring(&[1]));
+        test.db = test.db.sealing_with(Some(Arc::clone(&cipher)));
         let state = state(&test.db);
-        Self { test, registry, state, clock: Arc::new(ManualClock::at(Utc::now())) }
+        Self { test, registry, state, cipher, clock: Arc::new(ManualClock::at(Utc::now())) }
     }
 
     /// The database, for what the jobs read and write.
@@ -77,7 +82,8 @@ impl<S: Clone + Send + Sync + 'static> Kit<S> {
     /// If that takes longer than a minute.
     pub async fn drain(&self, queue: &str) -> Vec<JobRow> {
         maintenance::promote_due(self.db()).await.expect("an answer");
-        let dispatcher = (self.registry)().bind(
+        let registry = (self.registry)().opening_with(Some(Arc::clone(&self.cipher)));
+        let dispatcher = registry.bind(
             self.state.clone(),
             Arc::clone(&self.clock) as _,
             Arc::new(SeededEntropy::new(1)),
@@ -144,7 +150,8 @@ impl<S: Clone + Send + Sync + 'static> Kit<S> {
         for row in self.list(page()).await {
             let job = self.show(row.id).await;
             let r = &job.row;
-            match expected.misses(&r.kind, &job.args, r.created_at, r.run_at) {
+            let args = self.args(r.id).await;
+            match expected.misses(&r.kind, &args, r.created_at, r.run_at) {
                 None => return job,
                 Some(why) => others.push(why),
             }
@@ -160,14 +167,29 @@ impl<S: Clone + Send + Sync + 'static> Kit<S> {
         for row in self.list(page()).await {
             let job = self.show(row.id).await;
             let r = &job.row;
-            let misses = expected.misses(&r.kind, &job.args, r.created_at, r.run_at);
+            let args = self.args(r.id).await;
+            let misses = expected.misses(&r.kind, &args, r.created_at, r.run_at);
             assert!(misses.is_some(), "this was enqueued: {job:?}");
         }
+    }
+
+    /// The arguments of a job, encrypted ones opened.
+    pub async fn args(&self, id: JobId) -> Value {
+        sealing::reveal(self.db(), id).await.expect("the arguments")
     }
 
     async fn list(&self, filter: JobFilter) -> Vec<JobRow> {
         jobs::list(self.db(), &filter).await.expect("an answer")
     }
+}
+
+/// A ring of keys for encrypted arguments, each key known by a number.
+///
+/// # Panics
+/// If there is no number.
+#[must_use]
+pub fn ring(keys: &[u8]) -> Keyring {
+    Keyring::new(keys.iter().map(|n| MasterKey::new([*n; 32]))).expect("a number")
 }
 
 fn page() -> JobFilter {

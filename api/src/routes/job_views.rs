@@ -121,6 +121,7 @@ impl From<AttemptRow> for AttemptView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct JobDetailView {
     job: JobView,
+    /// Of encrypted arguments only the key's id: `{"$sealed": {"key": "..."}}`.
     #[schema(value_type = Object)]
     args: Value,
     /// Oldest first. The attempt that finished the job is the job itself.
@@ -291,6 +292,8 @@ pub(crate) struct KindView {
     retention: &'static str,
     /// A running job that is silent for longer is shown as stuck.
     stuck_after_seconds: Option<f64>,
+    /// Arguments are stored encrypted and shown to nobody.
+    encrypted: bool,
 }
 
 impl From<KindInfo> for KindView {
@@ -304,6 +307,7 @@ impl From<KindInfo> for KindView {
             max_attempts: k.max_attempts,
             retention: k.retention.as_str(),
             stuck_after_seconds: k.stuck_after.map(|d| d.as_secs_f64()),
+            encrypted: k.encrypted,
         }
     }
 }

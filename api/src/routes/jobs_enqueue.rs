@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use switchyard_queue::{Enqueued, NewJob, Options, Placement, digest};
 use switchyard_store::requests::{self, Request};
-use switchyard_store::{Scope, Tx};
+use switchyard_store::{Scope, Tx, sealing};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -134,9 +134,11 @@ async fn enqueue(
     key: IdempotencyKey,
     ApiJson(new): ApiJson<NewJobRequest>,
 ) -> Answer<EnqueuedView> {
-    let once = Once::of(&caller, key, &json!(new));
+    let asked = json!(new);
     let job = new.into_job(&api).map_err(|why| ApiError::unprocessable("invalid_job", why))?;
-    let placed = place(&api, once, vec![context.cause(job)]).await?.pop();
+    let jobs = secret(&api, vec![context.cause(job)]).await?;
+    let once = Once::of(&api, &caller, key, &asked, &jobs);
+    let placed = place(&api, once, jobs).await?.pop();
     let view = placed.ok_or_else(|| ApiError::internal("a job without an answer"))?;
     Ok(if view.inserted {
         Reply::created("enqueued", view)
@@ -166,8 +168,10 @@ async fn enqueue_all(
     key: IdempotencyKey,
     BatchJson(new): BatchJson<NewJobsRequest>,
 ) -> Answer<EnqueuedManyView> {
-    let once = Once::of(&caller, key, &json!(new));
+    let asked = json!(new);
     let jobs = new.into_jobs(&api)?.into_iter().map(|job| context.cause(job)).collect();
+    let jobs = secret(&api, jobs).await?;
+    let once = Once::of(&api, &caller, key, &asked, &jobs);
     let jobs = place(&api, once, jobs).await?;
     let inserted = jobs.iter().filter(|j| j.inserted).count();
     let message = format!("{inserted} enqueued, {} open already", jobs.len() - inserted);
@@ -291,10 +295,41 @@ struct Once {
 
 impl Once {
     /// Keys of different administrators have nothing to do with each other.
-    fn of(caller: &Caller<JobsEnqueue>, key: IdempotencyKey, asked: &Value) -> Option<Self> {
+    /// What is kept of a request with secret arguments is a keyed hash.
+    fn of(
+        api: &Api,
+        caller: &Caller<JobsEnqueue>,
+        key: IdempotencyKey,
+        asked: &Value,
+        jobs: &[NewJob],
+    ) -> Option<Self> {
         let key = format!("{} {}", caller.claims.sub, key.idempotency_key?);
-        Some(Self { key, digest: digest(asked) })
+        let mut digest = digest(asked);
+        if jobs.iter().any(|job| job.encrypted) {
+            digest = digest_of(&api.keys.keyed_hash("request", digest.as_bytes()));
+        }
+        Some(Self { key, digest })
     }
+}
+
+fn digest_of(hash: &[u8]) -> String {
+    digest(&json!(hash))
+}
+
+/// Marks the jobs of kinds that this program does not know and whose workers say that they are
+/// encrypted; of those that it knows it knows that too.
+async fn secret(api: &Api, mut jobs: Vec<NewJob>) -> Result<Vec<NewJob>, ApiError> {
+    let known = api.registry.kinds();
+    let foreign = |job: &NewJob| known.iter().all(|k| k.kind != job.kind);
+    let names: Vec<&str> = jobs.iter().filter(|j| foreign(j)).map(|j| &*j.kind).collect();
+    if names.is_empty() {
+        return Ok(jobs);
+    }
+    let encrypted = sealing::encrypted_kinds(&api.db, &names).await?;
+    for job in &mut jobs {
+        job.encrypted |= encrypted.contains(&*job.kind);
+    }
+    Ok(jobs)
 }
 
 /// Enqueues the jobs in one transaction, or answers as before if the same was asked before.

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
 use rand::Rng;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -74,6 +75,23 @@ impl MasterKey {
     #[must_use]
     pub fn jwt_seed(&self) -> Zeroizing<[u8; 32]> {
         self.derive("switchyard/v1/jwt-ed25519")
+    }
+
+    /// Names the key and tells nothing of it: 8 hexadecimal digits that are derived from it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        hex::encode(&self.derive("switchyard/v1/key-id")[..4])
+    }
+
+    /// HMAC-SHA256 under a key that is derived for this purpose: equal texts have equal hashes, and
+    /// without the key nobody can tell which text it was.
+    #[must_use]
+    pub fn keyed_hash(&self, purpose: &str, text: &[u8]) -> [u8; 32] {
+        let key = self.derive(&format!("switchyard/v1/hash/{purpose}"));
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&*key);
+        let mut mac = mac.expect("HMAC takes a key of any length");
+        mac.update(text);
+        mac.finalize().into_bytes().into()
     }
 
     /// Encrypts and authenticates (XChaCha20-Poly1305, random nonce).
@@ -207,6 +225,19 @@ mod tests {
             hex::encode(*seed),
             "df53b1c3da44986072eee674920fa8d2e1f32db57023ba642d0508b78abc9db8"
         );
+    }
+
+    #[test]
+    fn ids_and_hashes_follow_from_the_key_and_the_purpose() {
+        // Python: hkdf over 32 bytes of 0x07, as above; hmac.new(derived, b"x", "sha256").
+        assert_eq!(key(7).id(), "72350ed0");
+        assert_eq!(
+            hex::encode(key(7).keyed_hash("p", b"x")),
+            "017ba49994828bfb2f98863e4e72692de1b4363d4cd952d37c784ae3c7d38bf1"
+        );
+        assert_ne!(key(7).id(), key(8).id());
+        assert_ne!(key(7).keyed_hash("p", b"x"), key(8).keyed_hash("p", b"x"));
+        assert_ne!(key(7).keyed_hash("p", b"x"), key(7).keyed_hash("q", b"x"));
     }
 
     #[test]

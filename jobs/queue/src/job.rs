@@ -36,6 +36,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// A running job that has said nothing ([`Context::progress`]) for longer than this is shown as
     /// stuck. Nothing is done to it: that is what [`Job::TIMEOUT`] is for. `None`: it may be silent.
     const STUCK_AFTER: Option<Duration> = None;
+    /// Its arguments are stored encrypted, and shown to nobody. Unique keys are stored as keyed hashes.
+    /// What the job itself writes (errors, logs, progress, its tables) is its own responsibility.
+    const ENCRYPTED: bool = false;
 
     /// Options that follow from the arguments.
     fn options(&self) -> Options {
@@ -100,6 +103,8 @@ pub struct NewJob {
     pub run_at: Option<DateTime<Utc>>,
     /// The arguments.
     pub args: Value,
+    /// They are to be encrypted, see [`Job::ENCRYPTED`].
+    pub encrypted: bool,
     /// Tenant scope; `None` is the platform's.
     pub tenant: Option<Uuid>,
     /// `kind` and key, see [`Options::unique_by`].
@@ -134,7 +139,8 @@ impl NewJob {
     pub fn with_options<J: Job>(job: &J, options: Options) -> Result<Self, serde_json::Error> {
         let args = serde_json::to_value(job)?;
         let options = options.or_max_attempts(J::MAX_ATTEMPTS);
-        Ok(Self::raw(J::KIND, J::QUEUE.0, J::TIMEOUT, args, options))
+        let job = Self::raw(J::KIND, J::QUEUE.0, J::TIMEOUT, args, options);
+        Ok(Self { encrypted: J::ENCRYPTED, ..job })
     }
 
     /// A job whose type is known only by name (CLI, HTTP).
@@ -165,6 +171,7 @@ impl NewJob {
             delay,
             run_at,
             args,
+            encrypted: false,
             tenant: options.tenant,
             max_attempts: i16::try_from(max_attempts).unwrap_or(i16::MAX),
             timeout: options.timeout.unwrap_or(timeout),

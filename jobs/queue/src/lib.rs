@@ -16,6 +16,7 @@ mod redis_wake;
 mod registry;
 mod retry;
 mod schedule;
+mod sealed;
 mod state;
 mod store;
 pub mod testing;
@@ -39,6 +40,7 @@ pub use redis_wake::RedisWake;
 pub use registry::{Dispatcher, KindInfo, Registry};
 pub use retry::RetryPolicy;
 pub use schedule::{MissedPolicy, ScheduleSpec};
+pub use sealed::{ArgsCipher, SealFault, opened_args, sealed_form, sealed_parts, shown_args};
 pub use state::JobState;
 pub use store::{
     ActiveLane, ClaimRequest, ErrorReport, Held, JobStore, LaneTake, Place, Presence, Reaped,

@@ -1,8 +1,8 @@
 //! The kinds of job that a program knows, and how to run each.
 
 use crate::{
-    ClaimedJob, Clock, Context, Entropy, Job, JobError, JobResult, NewJob, Options, Progress,
-    QueueName, Retention,
+    ArgsCipher, ClaimedJob, Clock, Context, Entropy, Job, JobError, JobResult, NewJob, Options,
+    Progress, QueueName, Retention, opened_args,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -35,6 +35,8 @@ pub struct KindInfo {
     pub retention: Retention,
     /// A running job that is silent for longer counts as stuck.
     pub stuck_after: Option<Duration>,
+    /// Arguments are encrypted.
+    pub encrypted: bool,
 }
 
 struct Entry<S> {
@@ -47,6 +49,7 @@ struct Entry<S> {
 pub struct Registry<S> {
     entries: BTreeMap<&'static str, Arc<Entry<S>>>,
     names: BTreeMap<&'static str, &'static str>,
+    cipher: Option<Arc<dyn ArgsCipher>>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Default for Registry<S> {
@@ -59,7 +62,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
-        Self { entries: BTreeMap::new(), names: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), names: BTreeMap::new(), cipher: None }
     }
 
     /// Adds a kind.
@@ -77,6 +80,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             max_attempts: J::MAX_ATTEMPTS,
             retention: J::RETENTION,
             stuck_after: J::STUCK_AFTER,
+            encrypted: J::ENCRYPTED,
         };
         let run: RunFn<S> = Arc::new(|args, cx| run_erased::<J>(args, cx).boxed());
         for name in std::iter::once(&J::KIND).chain(J::ALIASES) {
@@ -85,6 +89,13 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         }
         let entry = Entry { info, run, check: options_of::<J> };
         self.entries.insert(J::KIND, Arc::new(entry));
+        self
+    }
+
+    /// The same, able to open encrypted arguments.
+    #[must_use]
+    pub fn opening_with(mut self, cipher: Option<Arc<dyn ArgsCipher>>) -> Self {
+        self.cipher = cipher;
         self
     }
 
@@ -108,10 +119,9 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             let known: Vec<_> = self.entries.keys().copied().collect();
             format!("`{kind}` is no kind of job; known are {}", known.join(", "))
         })?;
-        let options =
-            (entry.check)(&args).map_err(|e| format!("the arguments do not fit `{kind}`: {e}"))?;
-        let KindInfo { kind, queue, timeout, .. } = entry.info;
-        Ok(NewJob::raw(kind, queue.0, timeout, args, options))
+        let KindInfo { kind, queue, timeout, encrypted, .. } = entry.info;
+        let options = (entry.check)(&args).map_err(|e| misfit(kind, encrypted, &e))?;
+        Ok(NewJob { encrypted, ..NewJob::raw(kind, queue.0, timeout, args, options) })
     }
 
     /// Joins the table with the state: what a worker needs to run any job.
@@ -124,7 +134,11 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
                 let why = format!("kind `{}` is not registered in this worker", job.kind);
                 return async move { Err(JobError::lost(why)) }.boxed();
             };
-            let args = job.args.clone();
+            let opened = opened_args(self.cipher.as_deref(), &job.kind, job.id, job.args.clone());
+            let args = match opened {
+                Ok(args) => args,
+                Err(fault) => return async move { Err(fault.into_job_error()) }.boxed(),
+            };
             let cx =
                 Context::new(state.clone(), job, cancel, Arc::clone(&clock), Arc::clone(&entropy));
             (entry.run)(args, cx.reporting_to(progress))
@@ -140,7 +154,16 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
 async fn run_erased<J: Job>(args: Value, cx: Context<J::State>) -> JobResult {
     match serde_json::from_value::<J>(args) {
         Ok(job) => job.run(&cx).await,
-        Err(e) => Err(JobError::permanent(format!("the arguments do not fit `{}`: {e}", J::KIND))),
+        Err(e) => Err(JobError::permanent(misfit(J::KIND, J::ENCRYPTED, &e))),
+    }
+}
+
+/// What is said of arguments that do not fit. Of encrypted ones nothing: the reason may quote them.
+fn misfit(kind: &str, encrypted: bool, why: &dyn std::fmt::Display) -> String {
+    if encrypted {
+        format!("the arguments do not fit `{kind}`; why is not said, because they are secret")
+    } else {
+        format!("the arguments do not fit `{kind}`: {why}")
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use std::sync::Arc;
 use std::time::Duration;
-use switchyard_queue::Wake;
+use switchyard_queue::{ArgsCipher, Wake};
 
 /// The application's role: tenant tables under row-level security.
 pub(crate) const APP_ROLE: &str = "switchyard_app";
@@ -82,6 +82,7 @@ pub struct Db {
     config: Arc<DbConfig>,
     wake: Arc<dyn Wake>,
     lanes: Arc<LaneCache>,
+    cipher: Option<Arc<dyn ArgsCipher>>,
 }
 
 impl Db {
@@ -95,7 +96,14 @@ impl Db {
         let app = pool(&config, app, config.app_connections);
         let engine = config.options(ENGINE_ROLE, "switchyard engine")?;
         let engine = pool(&config, engine, config.engine_connections);
-        Ok(Self { app, engine, config: Arc::new(config), wake, lanes: Arc::default() })
+        Ok(Self {
+            app,
+            engine,
+            config: Arc::new(config),
+            wake,
+            lanes: Arc::default(),
+            cipher: None,
+        })
     }
 
     /// The same database with a pool of its own for the transactions of jobs. Where requests and
@@ -108,6 +116,18 @@ impl Db {
         let options = self.config.options(APP_ROLE, "switchyard jobs")?.options(KEYED_PLANS);
         let app = pool(&self.config, options, self.config.app_connections);
         Ok(Self { app, ..self.clone() })
+    }
+
+    /// The same database with keys for the arguments of encrypted kinds.
+    #[must_use]
+    pub fn sealing_with(self, cipher: Option<Arc<dyn ArgsCipher>>) -> Self {
+        Self { cipher, ..self }
+    }
+
+    /// What seals and opens arguments, if this process has a key.
+    #[must_use]
+    pub fn cipher(&self) -> Option<&dyn ArgsCipher> {
+        self.cipher.as_deref()
     }
 
     /// A transaction of the application in a scope.

@@ -1,7 +1,7 @@
 //! One error for everything that the database can answer.
 
 use std::time::Duration;
-use switchyard_queue::JobError;
+use switchyard_queue::{JobError, SealFault};
 
 /// The store's result.
 pub type Result<T, E = StoreFault> = std::result::Result<T, E>;
@@ -37,6 +37,9 @@ pub enum StoreFault {
     /// A migration that is in the database is not the one that this program has under its number.
     #[error("migration {0} in the database is not this program's migration {0}")]
     Altered(i64),
+    /// Arguments could not be encrypted or decrypted.
+    #[error(transparent)]
+    Sealed(#[from] SealFault),
     /// A value could not be written as JSON.
     #[error("a value could not be written as JSON")]
     Json(#[from] serde_json::Error),
@@ -122,6 +125,7 @@ impl StoreFault {
         match self {
             Self::LeaseLost => JobError::lost(self),
             Self::Unavailable(_) => JobError::retry_after(Duration::from_secs(1), self),
+            Self::Sealed(fault) => fault.into_job_error(),
             _ => JobError::retry(self),
         }
     }

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 pub mod events;
 pub mod inspect;
+mod keyring;
 mod leader;
 pub mod leads;
 pub mod messages;
@@ -24,8 +25,9 @@ mod tx;
 mod words;
 
 pub use db::{Db, DbConfig};
-pub use engine::{PgJobStore, effects, jobs, maintenance};
+pub use engine::{PgJobStore, effects, jobs, maintenance, sealing};
 pub use error::{Result, StoreFault};
+pub use keyring::Keyring;
 pub use leader::LeaderLock;
 pub use migrate::{MigrationStatus, migrate, migration_status, migrations_fingerprint};
 pub use pg_wake::PgWake;

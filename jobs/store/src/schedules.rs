@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection, Postgres, Transaction};
 use std::collections::HashSet;
-use switchyard_queue::{JobId, LaneId, NewJob, ScheduleSpec, WakeToken};
+use switchyard_queue::{ArgsCipher, JobId, LaneId, NewJob, ScheduleSpec, WakeToken};
 use uuid::Uuid;
 
 /// One line of the cron table as it is stored.
@@ -181,7 +181,7 @@ pub async fn fire(db: &Db, stretch: &Stretch<'_>, template: &NewJob) -> Result<V
         .filter(|(_, job)| taken.contains(&job.id.0))
         .unzip();
     let lanes = lane.repeat(jobs.len());
-    let wake = place(&mut tx, stretch.name, &times, &jobs, &lanes).await?;
+    let wake = place(&mut tx, stretch.name, &times, &jobs, &lanes, db.cipher()).await?;
     sqlx::query(
         "update engine.schedules
             set last_fire = greatest(last_fire, $2), since = greatest(since, $3)
@@ -242,8 +242,9 @@ async fn place(
     times: &[DateTime<Utc>],
     jobs: &[NewJob],
     lanes: &[LaneId],
+    cipher: Option<&dyn ArgsCipher>,
 ) -> Result<bool> {
-    let placed = enqueue::insert(connection, jobs, lanes).await?;
+    let placed = enqueue::insert(connection, jobs, lanes, cipher).await?;
     let stands = times.iter().zip(&placed).filter(|(_, p)| !p.answer.inserted());
     let (at, ids): (Vec<DateTime<Utc>>, Vec<Uuid>) =
         stands.map(|(at, p)| (*at, p.answer.id.0)).unzip();

@@ -56,7 +56,7 @@ impl Tx {
     /// If the database refuses them; then none is enqueued.
     pub async fn enqueue_all(&mut self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
         let lanes = lanes::of(&self.db, &jobs).await?;
-        let placed = enqueue::insert(&mut self.inner, &jobs, &lanes).await?;
+        let placed = enqueue::insert(&mut self.inner, &jobs, &lanes, self.db.cipher()).await?;
         self.wakes.extend(placed.iter().filter_map(|p| p.wake));
         Ok(placed.into_iter().map(|p| p.answer).collect())
     }

@@ -60,6 +60,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Queues,
     },
+    /// Keys of encrypted arguments: what lies under each, and changing them
+    Keys {
+        #[command(subcommand)]
+        command: Keys,
+    },
     /// Look at workers and quiet them
     Workers {
         #[command(subcommand)]
@@ -151,7 +156,7 @@ pub(super) enum Jobs {
     /// Open and finished jobs, the newest first
     List(JobsList),
     /// One job: arguments, attempts, errors
-    Show(JobArg),
+    Show(JobShow),
     /// Why a job is not running: everything that holds now, and what to do about it
     Why(JobArg),
     /// Run a dead, cancelled or waiting job again now
@@ -253,6 +258,23 @@ pub(super) struct JobsList {
 pub(super) struct JobArg {
     /// Id of the job
     pub(super) job: JobId,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JobShow {
+    /// Id of the job
+    pub(super) job: JobId,
+    /// Show encrypted arguments, if this machine has their key; it is written to the log
+    #[arg(long)]
+    pub(super) reveal: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// What lies under which key, and which old key may be removed
+    List,
+    /// Seal all open jobs under the current key, while workers run
+    Rotate,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use crate::config::{Needs, duration};
 use crate::{Fault, database_help};
 use serde_json::{Value, json};
 use switchyard_queue::{NewJob, Placement, TraceContext};
-use switchyard_store::Scope;
+use switchyard_store::{Scope, StoreFault};
 
 pub(super) async fn enqueue(
     global: &Global,
@@ -19,7 +19,10 @@ pub(super) async fn enqueue(
     let job = job(args)?;
     let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
     let base = Base::open(config)?;
-    let fault = |e| database_help::fault("database", "the job could not be written", e);
+    let fault = |e| match e {
+        StoreFault::Sealed(fault) => Fault::new("sealed", fault.to_string()),
+        e => database_help::fault("database", "the job could not be written", e),
+    };
     let mut tx = base.db.begin(Scope::Platform).await.map_err(fault)?;
     let done = tx.enqueue(job).await.map_err(fault)?;
     tx.commit().await.map_err(fault)?;

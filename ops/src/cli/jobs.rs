@@ -1,6 +1,6 @@
 //! `jobs`: list, show, why, retry, cancel, discard, errors.
 
-use super::args::{Global, JobArg, Jobs, JobsList};
+use super::args::{Global, JobArg, JobShow, Jobs, JobsList};
 use super::output::{Failure, Output, table};
 use super::{errors, load};
 use crate::compose::Base;
@@ -8,15 +8,15 @@ use crate::config::Needs;
 use crate::{Fault, database_help};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
-use switchyard_store::StoreFault;
 use switchyard_store::jobs::{self, AttemptRow, JobDetail, JobFilter, JobRow, Refusal, Why};
+use switchyard_store::{StoreFault, sealing};
 
 pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Result<(), Failure> {
     let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
     let base = Base::open(config)?;
     let ended = match command {
         Jobs::List(args) => list(&base, args, output).await,
-        Jobs::Show(job) => show(&base, job, output).await,
+        Jobs::Show(args) => show(&base, args, output).await,
         Jobs::Why(job) => why(&base, job, output).await,
         Jobs::Retry(job) => acted(jobs::retry(&base.db, job.job).await, "is due now", output),
         Jobs::Cancel(job) => {
@@ -47,8 +47,16 @@ async fn list(base: &Base, args: &JobsList, output: Output) -> Result<(), Failur
     Ok(())
 }
 
-async fn show(base: &Base, job: &JobArg, output: Output) -> Result<(), Failure> {
-    let detail = jobs::show(&base.db, job.job).await.map_err(missing)?;
+async fn show(base: &Base, args: &JobShow, output: Output) -> Result<(), Failure> {
+    let mut detail = jobs::show(&base.db, args.job).await.map_err(missing)?;
+    if args.reveal {
+        let job = args.job;
+        let args = sealing::reveal(&base.db, job).await.map_err(missing)?;
+        // Before the answer goes out: who looked, and at what.
+        let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
+        tracing::warn!(job = %job, kind = detail.row.kind, user, "arguments were revealed");
+        detail.args = args;
+    }
     output.answer(&detail, || told(&detail));
     Ok(())
 }
@@ -150,7 +158,10 @@ fn missing(e: StoreFault) -> Failure {
 }
 
 pub(super) fn away(e: StoreFault) -> Fault {
-    database_help::fault("database", "the database did not answer as it should", e)
+    match e {
+        StoreFault::Sealed(fault) => Fault::new("sealed", fault.to_string()),
+        e => database_help::fault("database", "the database did not answer as it should", e),
+    }
 }
 
 fn refused(refusal: Refusal) -> Failure {

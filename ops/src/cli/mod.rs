@@ -6,6 +6,7 @@ mod doctor;
 mod enqueue;
 mod errors;
 mod jobs;
+mod keys;
 pub(crate) mod output;
 mod run;
 mod setup;
@@ -53,6 +54,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         }
         Command::Enqueue(enqueue) => enqueue::enqueue(&global, &enqueue, output).await,
         Command::Jobs { command } => jobs::run(&global, &command, output).await,
+        Command::Keys { command } => keys::run(&global, &command, output).await,
         Command::Queues { command } => steer::queues(&global, &command, output).await,
         Command::Workers { command } => steer::workers(&global, &command, output).await,
         Command::Doctor(doctor) => doctor::run(&global, &doctor, output).await,

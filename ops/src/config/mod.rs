@@ -69,6 +69,8 @@ pub struct Config {
     pub public_url: Option<url::Url>,
     /// 32 random bytes in base64: signs tokens, seals the portals' secrets.
     pub secret_key: Option<SecretString>,
+    /// Keys for encrypted arguments, with commas between; the first one seals.
+    pub args_keys: Option<SecretString>,
     /// How to reach the database.
     pub database: Option<DbConfig>,
     /// The settings of the pools, for an address that is found later.
@@ -154,7 +156,7 @@ fn from_folder(folder: &Path, needs: Needs) -> (Texts, Option<ConfigFault>) {
         }
     }
     let key = folder.join("secret.key");
-    if needs.secret_key
+    if (needs.secret_key || needs.database)
         && let Ok(text) = std::fs::read_to_string(&key)
     {
         texts.add("secret_key", text.trim(), format!("file {}", key.display()));
@@ -175,6 +177,11 @@ fn read(mut r: Reader, data_dir: PathBuf, needs: Needs) -> Result<Config, Config
         "Master key: 32 random bytes in base64 (`openssl rand -base64 32`)",
         check_key,
     );
+    let args_keys = r.secret(
+        "encryption.keys",
+        "Keys for encrypted arguments, like secret_key, with commas between: the first seals, all open",
+        check_keys,
+    );
     let (database, owner_url, pools) = database(&mut r);
     let redis_url = r.secret_url(
         "redis.url",
@@ -190,6 +197,7 @@ fn read(mut r: Reader, data_dir: PathBuf, needs: Needs) -> Result<Config, Config
         listen,
         public_url,
         secret_key,
+        args_keys,
         database,
         pools,
         owner_url,
@@ -231,6 +239,11 @@ fn check_key(text: &str) -> Option<String> {
     let decoded = base64::engine::general_purpose::STANDARD.decode(text);
     let problem = "must be 32 bytes in base64 (44 characters), as `openssl rand -base64 32` gives";
     (!decoded.is_ok_and(|bytes| bytes.len() == 32)).then(|| problem.to_owned())
+}
+
+/// What is wrong with a list of keys.
+fn check_keys(text: &str) -> Option<String> {
+    text.split(',').find_map(|key| check_key(key.trim())).map(|e| format!("each of them {e}"))
 }
 
 fn database(r: &mut Reader) -> (Option<DbConfig>, Option<SecretString>, DbConfig) {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 use switchyard_queue::JobState;
 use switchyard_store::inspect::{self, ServerFacts};
-use switchyard_store::{DbConfig, StoreFault, jobs};
+use switchyard_store::{DbConfig, StoreFault, jobs, sealing};
 
 /// Connections of one process beside its pools: claim 1, settle 2, renew 1, presence 1, wake-ups 2,
 /// scheduler 1.
@@ -187,7 +187,23 @@ pub(super) async fn running(base: &Base) -> Vec<Finding> {
         Ok(queues) => of_queues(&queues),
         Err(e) => away("queues", e),
     };
-    vec![leader, workers, queues]
+    let keys = match sealing::missing_keys(&base.db).await {
+        Ok(missing) => of_keys(&missing),
+        Err(e) => away("keys", e),
+    };
+    vec![leader, workers, queues, keys]
+}
+
+fn of_keys(missing: &[(String, i64)]) -> Finding {
+    if missing.is_empty() {
+        return Finding::ok("keys", "every open job with encrypted arguments can be opened here");
+    }
+    let told: Vec<String> = missing.iter().map(|(k, n)| format!("{n} need the key {k}")).collect();
+    Finding::warn(
+        "keys",
+        format!("open jobs cannot be opened with the keys of this process: {}", told.join(", ")),
+        "add these keys to `encryption.keys`, behind the first one; then `switchyard keys rotate`",
+    )
 }
 
 fn of_queues(queues: &[jobs::QueueSummary]) -> Finding {

@@ -1,9 +1,13 @@
 //! Enqueuing over HTTP: one job or many, once for each idempotency key.
 
-use super::support::{Front, count, json_of};
+use super::support::{Front, config, count, json_of};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use switchyard_store::maintenance;
+use std::sync::Arc;
+use switchyard_queue::JobId;
+use switchyard_store::{maintenance, sealing};
+use switchyard_tests::TestDb;
+use switchyard_tests::kit::ring;
 use uuid::Uuid;
 
 const ONE: &str = "/api/admin/jobs";
@@ -221,4 +225,48 @@ async fn a_standing_job_is_changed_if_the_new_one_says_so() {
     assert_eq!(changed["data"]["id"], first["data"]["id"]);
     let three = "select count(*) from engine.jobs where args = '{\"n\": 3}'";
     assert_eq!(count(&mut desk.front.owner().await, three).await, 1);
+}
+
+#[tokio::test]
+async fn jobs_of_a_kind_that_workers_declared_encrypted_are_sealed_on_the_way_in() {
+    let test = TestDb::new().await;
+    let db = test.db.clone().sealing_with(Some(Arc::new(ring(&[1]))));
+    let front = Front::over(test, db.clone(), config()).await;
+    let desk = Desk { token: front.admin().await, front };
+    let mut owner = desk.front.owner().await;
+    let declared =
+        "insert into engine.kinds (kind, name, queue, max_attempts, timeout_ms, encrypted)
+                    values ('test.secret', 'test.secret', 'q', 3, 1000, true)";
+    sqlx::raw_sql(declared).execute(&mut owner).await.unwrap();
+    let new = json!({"kind": "test.secret", "queue": "q", "args": {"word": "xyzzy"}});
+    let first = json_of(desk.once(ONE, "secret", &new), 201).await;
+    let again = json_of(desk.once(ONE, "secret", &new), 200).await;
+    assert_eq!(first["data"]["id"], again["data"]["id"]);
+    let many = json!({"jobs": [new, distribute(Uuid::now_v7())]});
+    json_of(desk.ask(MANY, &many), 201).await;
+    let sealed = "select count(*) from engine.jobs where kind = 'test.secret' and args ? '$sealed'";
+    assert_eq!(count(&mut owner, sealed).await, 2);
+    let told = "select count(*) from engine.jobs j where j::text like '%xyzzy%'";
+    assert_eq!(count(&mut owner, told).await, 0);
+    let kept = "select count(*) from engine.requests r where r.digest = $$";
+    let digest = switchyard_queue::digest(&json!({
+        "kind": "test.secret", "args": {"word": "xyzzy"}, "delay_seconds": 0, "run_at": null,
+        "queue": "q", "partition": null, "priority": null, "max_attempts": null,
+        "timeout_seconds": null, "unique_key": null, "unique_for_seconds": null,
+        "replace_args": false, "replace_run_at": false, "tenant": null,
+    }));
+    let kept: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("{kept}{digest}$$")))
+        .fetch_one(&mut owner)
+        .await
+        .unwrap();
+    assert_eq!(kept, 0, "a hash that anybody could make is not kept");
+    let id: Uuid = first["data"]["id"].as_str().unwrap().parse().unwrap();
+    let path = format!("/api/admin/jobs/{id}");
+    let shown = json_of(desk.front.get(&path).bearer_auth(&desk.token), 200).await;
+    assert_eq!(shown["data"]["args"]["$sealed"].as_object().unwrap().len(), 1, "{shown}");
+    let args = sealing::reveal(&db, JobId(id)).await.unwrap();
+    assert_eq!(args, json!({"word": "xyzzy"}));
+    let forged =
+        json!({"kind": "x.y", "queue": "q", "args": {"$sealed": {"key": "1", "data": "2"}}});
+    assert_eq!(desk.refused(ONE, &forged).await["code"], "reserved_arguments");
 }

@@ -13,6 +13,7 @@ mod progress;
 mod random;
 mod retention;
 mod roles;
+mod sealed;
 mod settle;
 mod slices;
 mod sql_enqueue;

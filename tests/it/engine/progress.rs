@@ -28,6 +28,7 @@ async fn watched() -> Bench {
         max_attempts: 20,
         retention: Retention::Standard,
         stuck_after: Some(ALLOWED),
+        encrypted: false,
     }];
     drop(bench.store.register(&who).await.unwrap());
     bench

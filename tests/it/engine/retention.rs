@@ -21,6 +21,7 @@ async fn declare(bench: &Bench, retention: Retention) {
         max_attempts: 20,
         retention,
         stuck_after: None,
+        encrypted: false,
     }];
     drop(bench.store.register(&who).await.unwrap());
 }

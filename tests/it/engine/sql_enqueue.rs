@@ -120,6 +120,7 @@ async fn what_is_missing_comes_from_the_kinds_that_workers_declare() {
         max_attempts: 3,
         retention: Retention::Standard,
         stuck_after: None,
+        encrypted: false,
     };
     let mut who = info();
     who.declares = vec![declared];

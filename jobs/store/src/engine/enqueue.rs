@@ -1,13 +1,15 @@
 //! Enqueuing: any number of jobs in one statement, in the caller's transaction.
 
 use super::uniques::Changes;
-use super::{seconds, uniques};
+use super::{sealing, seconds, uniques};
 use crate::{Result, StoreFault};
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use switchyard_queue::{Enqueued, JobId, LaneId, NewJob, Placement, WakeToken};
+use switchyard_queue::{ArgsCipher, Enqueued, JobId, LaneId, NewJob, Placement, WakeToken};
 use uuid::Uuid;
 
 /// What became of one job.
@@ -27,12 +29,14 @@ const ROUNDS: usize = 20;
 ///
 /// A job whose unique key is taken is not inserted; its answer names the job that holds the key,
 /// which is changed if the new job asks for it. Of two jobs with the same key in one batch the first
-/// is inserted.
+/// is inserted. This is the one door: what is to be encrypted is so from here on.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     jobs: &[NewJob],
     lanes: &[LaneId],
+    cipher: Option<&dyn ArgsCipher>,
 ) -> Result<Vec<Placed>> {
+    let jobs = &*sealing::ready(connection, jobs, cipher).await?;
     let mut answers: Vec<Option<Placed>> = vec![None; jobs.len()];
     let mut open: Vec<usize> = (0..jobs.len()).collect();
     // Keys are taken in their order, so two batches that share keys cannot deadlock. The sort is
@@ -42,7 +46,7 @@ pub(crate) async fn insert(
         if open.is_empty() {
             break;
         }
-        let placed = insert_once(connection, jobs, lanes, &open).await?;
+        let placed = insert_once(connection, jobs, lanes, &open, cipher).await?;
         for i in &open {
             let Some(due) = placed.get(&jobs[*i].id.0) else { continue };
             let (id, lane) = (jobs[*i].id, lanes[*i]);
@@ -57,7 +61,7 @@ pub(crate) async fn insert(
         // A second statement, because the first one's snapshot cannot see a holder that committed
         // while it waited. A holder that is gone by now is no holder: those go round again.
         let holders = uniques::holders(connection, jobs, &open).await?;
-        let replaced = uniques::replace(connection, jobs, &open, &holders).await?;
+        let replaced = uniques::replace(connection, jobs, &open, &holders, cipher).await?;
         for i in &open {
             let holder = jobs[*i].unique_key.as_deref().and_then(|key| holders.get(key));
             answers[*i] = holder.map(|id| stands(&jobs[*i], JobId(*id), lanes[*i], &replaced));
@@ -92,8 +96,9 @@ async fn insert_once(
     jobs: &[NewJob],
     lanes: &[LaneId],
     which: &[usize],
+    cipher: Option<&dyn ArgsCipher>,
 ) -> Result<HashMap<Uuid, Option<DateTime<Utc>>>> {
-    let batch = Batch::of(jobs, lanes, which);
+    let batch = Batch::of(jobs, lanes, which, cipher);
     let rows: Vec<(Uuid, Option<DateTime<Utc>>)> = sqlx::query_as(
         "with given as materialized (
            select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
@@ -152,14 +157,19 @@ struct Batch<'a> {
     timeouts: Vec<i32>,
     tenants: Vec<Option<Uuid>>,
     keys: Vec<Option<&'a str>>,
-    args: Vec<Json<&'a serde_json::Value>>,
+    args: Vec<Json<Cow<'a, Value>>>,
     traces: Vec<Option<String>>,
     requests: Vec<Option<&'a str>>,
     held_for: Vec<Option<f64>>,
 }
 
 impl<'a> Batch<'a> {
-    fn of(jobs: &'a [NewJob], lanes: &[LaneId], which: &[usize]) -> Self {
+    fn of(
+        jobs: &'a [NewJob],
+        lanes: &[LaneId],
+        which: &[usize],
+        cipher: Option<&dyn ArgsCipher>,
+    ) -> Self {
         fn column<'j, T>(
             jobs: &'j [NewJob],
             which: &[usize],
@@ -180,7 +190,7 @@ impl<'a> Batch<'a> {
             }),
             tenants: column(jobs, which, |j| j.tenant),
             keys: column(jobs, which, |j| j.unique_key.as_deref()),
-            args: column(jobs, which, |j| Json(&j.args)),
+            args: column(jobs, which, |j| Json(sealing::stored(j, j.id, cipher))),
             traces: column(jobs, which, |j| j.trace.map(|t| t.to_string())),
             requests: column(jobs, which, |j| j.request_id.as_deref()),
             held_for: column(jobs, which, |j| j.unique_for.map(seconds)),

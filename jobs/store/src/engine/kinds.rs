@@ -19,19 +19,20 @@ pub(crate) async fn declare(db: &Db, kinds: &[KindInfo]) -> Result<()> {
     let millis = |k: &KindInfo| i32::try_from(k.timeout.as_millis()).unwrap_or(i32::MAX).max(1);
     sqlx::query(
         "insert into engine.kinds as k (kind, name, queue, max_attempts, timeout_ms, retention,
-           stuck_after_ms)
-         select kind, name, queue, max_attempts, timeout_ms, retention, stuck_after_ms
+           stuck_after_ms, encrypted)
+         select kind, name, queue, max_attempts, timeout_ms, retention, stuck_after_ms, encrypted
          from unnest($1::text[], $2::text[], $3::text[], $4::int2[], $5::int[], $6::int2[],
-                     $7::int8[])
-           given(kind, name, queue, max_attempts, timeout_ms, retention, stuck_after_ms)
+                     $7::int8[], $8::bool[])
+           given(kind, name, queue, max_attempts, timeout_ms, retention, stuck_after_ms, encrypted)
          order by kind
          on conflict (kind) do update set
            name = excluded.name, queue = excluded.queue, max_attempts = excluded.max_attempts,
            timeout_ms = excluded.timeout_ms, retention = excluded.retention,
-           stuck_after_ms = excluded.stuck_after_ms, declared_at = now()
-         where (k.name, k.queue, k.max_attempts, k.timeout_ms, k.retention, k.stuck_after_ms)
+           stuck_after_ms = excluded.stuck_after_ms, encrypted = excluded.encrypted, declared_at = now()
+         where (k.name, k.queue, k.max_attempts, k.timeout_ms, k.retention, k.stuck_after_ms,
+             k.encrypted)
            is distinct from (excluded.name, excluded.queue, excluded.max_attempts,
-             excluded.timeout_ms, excluded.retention, excluded.stuck_after_ms)",
+             excluded.timeout_ms, excluded.retention, excluded.stuck_after_ms, excluded.encrypted)",
     )
     .bind(all.iter().map(|(name, _)| *name).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, k)| k.kind).collect::<Vec<_>>())
@@ -44,6 +45,7 @@ pub(crate) async fn declare(db: &Db, kinds: &[KindInfo]) -> Result<()> {
     .bind(all.iter().map(|(_, k)| millis(k)).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, k)| k.retention.code()).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, k)| k.stuck_after.map(long_millis)).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, k)| k.encrypted).collect::<Vec<_>>())
     .execute(db.engine())
     .await?;
     Ok(())

@@ -15,6 +15,7 @@ pub(crate) mod line;
 pub mod maintenance;
 mod presence;
 mod progress;
+pub mod sealing;
 pub(crate) mod settle;
 mod uniques;
 

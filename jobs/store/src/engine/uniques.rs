@@ -1,13 +1,14 @@
 //! Unique keys that are taken: whose they are, and what becomes of the job that holds one.
 
-use super::seconds;
+use super::{sealing, seconds};
 use crate::Result;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use switchyard_queue::{LaneId, NewJob, WakeToken};
+use switchyard_queue::{ArgsCipher, JobId, LaneId, NewJob, WakeToken};
 use uuid::Uuid;
 
 /// Standing jobs that were changed: their lanes, and the wake-up of those that are due now.
@@ -54,8 +55,9 @@ pub(super) async fn replace(
     jobs: &[NewJob],
     which: &[usize],
     holders: &HashMap<String, Uuid>,
+    cipher: Option<&dyn ArgsCipher>,
 ) -> Result<Changes> {
-    let wishes = Wishes::of(jobs, which, holders);
+    let wishes = Wishes::of(jobs, which, holders, cipher);
     if wishes.jobs.is_empty() {
         return Ok(Changes::new());
     }
@@ -105,14 +107,19 @@ pub(super) async fn replace(
 #[derive(Default)]
 struct Wishes<'a> {
     jobs: Vec<Uuid>,
-    args: Vec<Option<Json<&'a Value>>>,
+    args: Vec<Option<Json<Cow<'a, Value>>>>,
     timed: Vec<bool>,
     at: Vec<Option<DateTime<Utc>>>,
     wait: Vec<f64>,
 }
 
 impl<'a> Wishes<'a> {
-    fn of(jobs: &'a [NewJob], which: &[usize], holders: &HashMap<String, Uuid>) -> Self {
+    fn of(
+        jobs: &'a [NewJob],
+        which: &[usize],
+        holders: &HashMap<String, Uuid>,
+        cipher: Option<&dyn ArgsCipher>,
+    ) -> Self {
         // `which` is in the order of the keys, and of equal keys in that of the batch.
         let mut last: BTreeMap<Uuid, [Option<&NewJob>; 2]> = BTreeMap::new();
         for job in which.iter().map(|i| &jobs[*i]).filter(|j| j.replaces.any()) {
@@ -129,7 +136,9 @@ impl<'a> Wishes<'a> {
         let mut wishes = Self::default();
         for (holder, [args, time]) in last {
             wishes.jobs.push(holder);
-            wishes.args.push(args.map(|job| Json(&job.args)));
+            // Sealed for the job that they go to, which is not the one that brings them.
+            let sealed = |job| Json(sealing::stored(job, JobId(holder), cipher));
+            wishes.args.push(args.map(sealed));
             wishes.timed.push(time.is_some());
             wishes.at.push(time.and_then(|job| job.run_at));
             wishes.wait.push(time.and_then(|job| job.delay).map_or(0.0, seconds));

@@ -48,14 +48,17 @@ pub async fn job_marks(db: &Db, ids: &[JobId]) -> Result<HashMap<JobId, JobMark>
         .collect()
 }
 
-/// The arguments of these jobs, open or finished, as compact JSON of at most 400 characters.
+/// The arguments of these jobs, open or finished, as compact JSON of at most 400 characters; of
+/// encrypted ones only the key's id.
 ///
 /// # Errors
 /// If the database is not available.
 pub async fn job_args(db: &Db, ids: &[JobId]) -> Result<HashMap<JobId, String>> {
-    const SQL: &str = "select id, left(args::text, 400) as args from engine.jobs where id = any($1)
-        union all
-        select id, left(args::text, 400) from engine.job_history where id = any($1)";
+    const SQL: &str = "select id, left(case when args ? '$sealed'
+            then jsonb_set(args, '{$sealed}', (args -> '$sealed') - 'data') else args end::text, 400) as args
+        from (select id, args from engine.jobs where id = any($1)
+              union all
+              select id, args from engine.job_history where id = any($1)) j";
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query(SQL).bind(ids).fetch_all(db.engine()).await?;
     rows.iter().map(|r| Ok((JobId(r.try_get("id")?), r.try_get("args")?))).collect()

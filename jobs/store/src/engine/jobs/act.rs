@@ -6,7 +6,10 @@ use crate::{Db, Result, StoreFault};
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::time::Duration;
-use switchyard_queue::{JobId, JobState, LaneId, NewJob, Options, WakeToken};
+use switchyard_queue::{
+    ArgsCipher, JobId, JobState, LaneId, NewJob, Options, SealFault, WakeToken, opened_args,
+    sealed_parts,
+};
 use uuid::Uuid;
 
 /// Why an action was not taken.
@@ -73,7 +76,7 @@ pub async fn retry(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
             }
             (id, LaneId(job.lane))
         }
-        None => enqueue_copy(&mut tx, id).await?,
+        None => enqueue_copy(&mut tx, id, db.cipher()).await?,
     };
     tx.commit().await?;
     db.wake().send(&[WakeToken::Lane(lane)]);
@@ -148,6 +151,7 @@ struct Finished {
 async fn enqueue_copy(
     connection: &mut PgConnection,
     id: JobId,
+    cipher: Option<&dyn ArgsCipher>,
 ) -> Result<(JobId, LaneId), Refusal> {
     let old: Option<Finished> = sqlx::query_as(
         "select h.lane, l.queue, l.partition, h.kind, h.priority, h.max_attempts, h.timeout_ms,
@@ -160,22 +164,27 @@ async fn enqueue_copy(
     .await?;
     let old = old.ok_or(Refusal::NotFound)?;
     let lane = LaneId(old.lane);
-    let placed = enqueue::insert(connection, &[old.into_job()], &[lane]).await?;
+    let copy = old.into_job(id, cipher).map_err(StoreFault::from)?;
+    let placed = enqueue::insert(connection, &[copy], &[lane], cipher).await?;
     let answer = placed.first().ok_or(Refusal::NotFound)?.answer;
     if answer.inserted() { Ok((answer.id, lane)) } else { Err(Refusal::KeyHeld(answer.id)) }
 }
 
 impl Finished {
-    fn into_job(self) -> NewJob {
+    /// What was sealed for the old job is opened, to be sealed for the new one.
+    fn into_job(self, id: JobId, cipher: Option<&dyn ArgsCipher>) -> Result<NewJob, SealFault> {
+        let encrypted = sealed_parts(&self.args).is_some();
+        let args = opened_args(cipher, &self.kind, id, self.args)?;
         let timeout = Duration::from_millis(u64::from(self.timeout_ms.unsigned_abs()));
-        let mut job = NewJob::raw(self.kind, self.queue, timeout, self.args, Options::new());
+        let mut job = NewJob::raw(self.kind, self.queue, timeout, args, Options::new());
+        job.encrypted = encrypted;
         job.partition = self.partition;
         job.priority = self.priority;
         job.max_attempts = self.max_attempts;
         job.tenant = self.tenant;
         // As stored: the kind is part of it already.
         job.unique_key = self.unique_key;
-        job.caused_by(self.trace.and_then(|t| t.parse().ok()), self.request_id.as_deref())
+        Ok(job.caused_by(self.trace.and_then(|t| t.parse().ok()), self.request_id.as_deref()))
     }
 }
 

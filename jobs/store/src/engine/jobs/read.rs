@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use switchyard_queue::{JobId, JobState, LaneId, WorkerId};
+use switchyard_queue::{JobId, JobState, LaneId, WorkerId, shown_args};
 use uuid::Uuid;
 
 /// One job, without its arguments.
@@ -128,7 +128,7 @@ pub struct AttemptRow {
 pub struct JobDetail {
     /// The job.
     pub row: JobRow,
-    /// Its arguments.
+    /// Its arguments; of encrypted ones only the key's id, see [`crate::sealing::reveal`].
     pub args: Value,
     /// Its earlier attempts, oldest first. The one that finished it is the row itself.
     pub attempts: Vec<AttemptRow>,
@@ -378,7 +378,8 @@ pub async fn show(db: &Db, id: JobId) -> Result<JobDetail> {
     .bind(id.0)
     .fetch_all(db.engine())
     .await?;
-    Ok(JobDetail { row, args: args.ok_or(StoreFault::NotFound)?, attempts })
+    let args = shown_args(args.ok_or(StoreFault::NotFound)?);
+    Ok(JobDetail { row, args, attempts })
 }
 
 /// Every job that a request caused, directly or through other jobs, oldest first (at most 1,000).
