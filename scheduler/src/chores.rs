@@ -44,6 +44,9 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("fold the failures", Duration::from_secs(1), |db| async move {
             maintenance::fold_errors(&db).await
         }),
+        chore("end what is overdue", Duration::from_secs(1), |db| async move {
+            maintenance::end_overdue(&db).await
+        }),
         chore("forget lapsed keys", Duration::from_secs(60), |db| async move {
             maintenance::forget_lapsed(&db).await
         }),

@@ -261,6 +261,7 @@ fn facts(row: &JobRow) -> Vec<Fact> {
         Fact::new("Due", exact(row.run_at)),
     ];
     let some = [
+        Fact::maybe("Deadline", row.deadline.map(exact)),
         Fact::maybe("Started", row.started_at.map(exact)),
         Fact::maybe("Finished", row.finished_at.map(exact)),
         Fact::maybe("Worker", row.worker.map(|w| format!("number {}", w.0)))

@@ -46,6 +46,8 @@ pub(crate) struct JobView {
     created_at: DateTime<Utc>,
     /// When it was or will be due.
     run_at: DateTime<Utc>,
+    /// When it must have begun, of an open job.
+    deadline: Option<DateTime<Utc>>,
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
     /// How far the running attempt is, from 0 to 1, if it said so.
@@ -81,6 +83,7 @@ impl From<JobRow> for JobView {
             request_id: j.request_id,
             created_at: j.created_at,
             run_at: j.run_at,
+            deadline: j.deadline,
             started_at: j.started_at,
             finished_at: j.finished_at,
             progress: j.progress,
@@ -193,7 +196,7 @@ pub(crate) struct ErrorGroupView {
     fingerprint: String,
     #[schema(example = "notify.email")]
     kind: String,
-    /// `error`, `panic` or `timeout`.
+    /// `error`, `panic`, `timeout` or `deadline`.
     #[schema(example = "error")]
     class: String,
     /// The message without what varies.
@@ -287,6 +290,8 @@ pub(crate) struct KindView {
     queue: &'static str,
     timeout_seconds: f64,
     max_attempts: u16,
+    /// How long after its enqueue a job may still begin.
+    deadline_seconds: Option<f64>,
     /// How long finished jobs are kept: `short`, `standard` or `long` (`scheduler.keep_days*`).
     #[schema(example = "standard")]
     retention: &'static str,
@@ -305,6 +310,7 @@ impl From<KindInfo> for KindView {
             queue: k.queue.0,
             timeout_seconds: k.timeout.as_secs_f64(),
             max_attempts: k.max_attempts,
+            deadline_seconds: k.deadline.map(|d| d.as_secs_f64()),
             retention: k.retention.as_str(),
             stuck_after_seconds: k.stuck_after.map(|d| d.as_secs_f64()),
             encrypted: k.encrypted,

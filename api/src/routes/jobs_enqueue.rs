@@ -63,6 +63,9 @@ pub(crate) struct NewJobRequest {
     /// The longest time of one attempt.
     #[schema(minimum = 1, maximum = 86400)]
     timeout_seconds: Option<u32>,
+    /// If nobody has begun it this long after now, it becomes a dead letter instead.
+    #[schema(minimum = 1, maximum = 31622400)]
+    deadline_seconds: Option<u64>,
     /// While a job of this kind with this key is open, that job is the answer.
     unique_key: Option<String>,
     /// The key is held this long instead, whatever becomes of the job.
@@ -240,6 +243,7 @@ impl NewJobRequest {
         if let Some(seconds) = self.timeout_seconds {
             job.timeout = Duration::from_secs(seconds.into());
         }
+        job.deadline = self.deadline_seconds.map(Duration::from_secs).or(job.deadline);
         if let Some(key) = self.unique_key {
             job = job.unique_by(key);
         }
@@ -276,6 +280,8 @@ impl NewJobRequest {
             "`max_attempts` is at least 1"
         } else if self.timeout_seconds.is_some_and(|n| !(1..=LONGEST_TIMEOUT).contains(&n)) {
             "`timeout_seconds` is from 1 second to a day"
+        } else if self.deadline_seconds.is_some_and(|n| !(1..=LONGEST_DELAY).contains(&n)) {
+            "`deadline_seconds` is from 1 second to a year"
         } else if self.unique_for_seconds.is_some_and(|n| !(1..=LONGEST_DELAY).contains(&n)) {
             "`unique_for_seconds` is from 1 second to a year"
         } else if !short(&self.partition) || !short(&self.unique_key) {

@@ -31,6 +31,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const TIMEOUT: Duration = Duration::from_secs(30);
     /// How many attempts may fail before the job becomes a dead letter.
     const MAX_ATTEMPTS: u16 = DEFAULT_ATTEMPTS;
+    /// A job that was not begun by this time after its enqueue is of no use any more: it becomes a dead
+    /// letter of the class `deadline`, with attempts left or not. An attempt that runs then goes on.
+    /// [`Options::deadline`] says it of one job.
+    const DEADLINE: Option<Duration> = None;
     /// How long finished jobs are kept.
     const RETENTION: Retention = Retention::Standard;
     /// A running job that has said nothing ([`Context::progress`]) for longer than this is shown as
@@ -117,6 +121,8 @@ pub struct NewJob {
     pub max_attempts: i16,
     /// Longest time of one attempt.
     pub timeout: Duration,
+    /// It is not begun later than this after its enqueue.
+    pub deadline: Option<Duration>,
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
     /// The request that caused it, directly or through other jobs.
@@ -138,7 +144,7 @@ impl NewJob {
     /// If the arguments cannot be written as JSON.
     pub fn with_options<J: Job>(job: &J, options: Options) -> Result<Self, serde_json::Error> {
         let args = serde_json::to_value(job)?;
-        let options = options.or_max_attempts(J::MAX_ATTEMPTS);
+        let options = options.or_of_kind(J::MAX_ATTEMPTS, J::DEADLINE);
         let job = Self::raw(J::KIND, J::QUEUE.0, J::TIMEOUT, args, options);
         Ok(Self { encrypted: J::ENCRYPTED, ..job })
     }
@@ -175,6 +181,7 @@ impl NewJob {
             tenant: options.tenant,
             max_attempts: i16::try_from(max_attempts).unwrap_or(i16::MAX),
             timeout: options.timeout.unwrap_or(timeout),
+            deadline: options.deadline,
             trace: None,
             request_id: None,
         }

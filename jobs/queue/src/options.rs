@@ -67,6 +67,7 @@ pub struct Options {
     pub(crate) max_attempts: Option<u16>,
     pub(crate) due: Due,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
     pub(crate) tenant: Option<Uuid>,
 }
 
@@ -81,6 +82,7 @@ impl Default for Options {
             max_attempts: None,
             due: Due::Now,
             timeout: None,
+            deadline: None,
             tenant: None,
         }
     }
@@ -160,9 +162,10 @@ impl Options {
         self
     }
 
-    /// The same with this many attempts unless it says how many.
-    pub(crate) fn or_max_attempts(mut self, n: u16) -> Self {
-        self.max_attempts.get_or_insert(n.max(1));
+    /// The same with what its kind says where it says nothing itself.
+    pub(crate) fn or_of_kind(mut self, attempts: u16, deadline: Option<Duration>) -> Self {
+        self.max_attempts.get_or_insert(attempts.max(1));
+        self.deadline = self.deadline.or(deadline);
         self
     }
 
@@ -184,6 +187,14 @@ impl Options {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Overrides the kind's deadline for this job: if nobody has begun it this long after its enqueue,
+    /// it becomes a dead letter instead.
+    #[must_use]
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
         self
     }
 

@@ -31,6 +31,8 @@ pub struct KindInfo {
     pub timeout: Duration,
     /// Attempts before a job becomes a dead letter.
     pub max_attempts: u16,
+    /// How long after its enqueue a job may still begin.
+    pub deadline: Option<Duration>,
     /// How long finished jobs are kept.
     pub retention: Retention,
     /// A running job that is silent for longer counts as stuck.
@@ -78,6 +80,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             queue: J::QUEUE,
             timeout: J::TIMEOUT,
             max_attempts: J::MAX_ATTEMPTS,
+            deadline: J::DEADLINE,
             retention: J::RETENTION,
             stuck_after: J::STUCK_AFTER,
             encrypted: J::ENCRYPTED,
@@ -169,7 +172,7 @@ fn misfit(kind: &str, encrypted: bool, why: &dyn std::fmt::Display) -> String {
 
 fn options_of<J: Job>(args: &Value) -> Result<Options, String> {
     let job = J::deserialize(args).map_err(|e| e.to_string())?;
-    Ok(job.options().or_max_attempts(J::MAX_ATTEMPTS))
+    Ok(job.options().or_of_kind(J::MAX_ATTEMPTS, J::DEADLINE))
 }
 
 type CallFn = dyn Fn(Arc<ClaimedJob>, CancellationToken, Progress) -> BoxFuture<'static, JobResult>

@@ -146,6 +146,9 @@ pub(super) struct Enqueue {
     /// Due after this time: 90s, 5m, 2h
     #[arg(long = "in", value_name = "DURATION")]
     pub(super) delay: Option<String>,
+    /// Give it up if nobody has begun it after this time: 90s, 5m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub(super) deadline: Option<String>,
     /// Lower runs first
     #[arg(long, allow_negative_numbers = true)]
     pub(super) priority: Option<i16>,

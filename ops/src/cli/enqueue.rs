@@ -47,11 +47,15 @@ fn job(args: &Enqueue) -> Result<NewJob, Failure> {
     let mut job = switchyard_catalog::registry()
         .parse(&args.kind, value)
         .map_err(|e| usage("arguments", e))?;
+    let time = |code, text: &str| {
+        let what = || usage(code, format!("`{text}` is no duration: write 90s, 5m or 2h"));
+        duration(text).ok_or_else(what)
+    };
+    if let Some(text) = &args.deadline {
+        job.deadline = Some(time("deadline", text)?);
+    }
     if let Some(text) = &args.delay {
-        let wait = duration(text).ok_or_else(|| {
-            usage("delay", format!("`{text}` is no duration: write 90s, 5m or 2h"))
-        })?;
-        job.delay = Some(wait);
+        job.delay = Some(time("delay", text)?);
         job.run_at = None;
     }
     if let Some(priority) = args.priority {

@@ -121,6 +121,7 @@ fn told(detail: &JobDetail) -> String {
         ("attempts", format!("{} of {}, {} crashes", job.attempt, job.max_attempts, job.crashes)),
         ("created", instant(job.created_at)),
         ("due", instant(job.run_at)),
+        ("deadline", optional(job.deadline)),
         ("started", optional(job.started_at)),
         ("finished", optional(job.finished_at)),
         ("request", text(&job.request_id)),

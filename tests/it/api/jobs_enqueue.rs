@@ -51,7 +51,7 @@ async fn what_is_said_of_a_job_reaches_it() {
     let new = json!({
         "kind": "nobody.knows", "queue": "elsewhere", "args": {"n": 1}, "partition": "p",
         "priority": -5, "max_attempts": 3, "timeout_seconds": 90, "unique_key": "one",
-        "tenant": tenant, "run_at": "2026-12-31T00:00:00Z",
+        "tenant": tenant, "run_at": "2026-12-31T00:00:00Z", "deadline_seconds": 7200,
     });
     let made = json_of(desk.ask(ONE, &new), 201).await;
     let id = made["data"]["id"].as_str().unwrap();
@@ -63,6 +63,7 @@ async fn what_is_said_of_a_job_reaches_it() {
     assert_eq!((&job["timeout_ms"], &job["tenant"]), (&json!(90_000), &json!(tenant)));
     assert_eq!(job["unique_key"], "nobody.knows \"one\"");
     assert_eq!(job["run_at"], "2026-12-31T00:00:00Z");
+    assert!(job["deadline"].is_string(), "{job}");
     assert_eq!(shown["data"]["args"], json!({"n": 1}));
 
     let again = json_of(desk.ask(ONE, &new), 200).await;
@@ -252,7 +253,7 @@ async fn jobs_of_a_kind_that_workers_declared_encrypted_are_sealed_on_the_way_in
     let digest = switchyard_queue::digest(&json!({
         "kind": "test.secret", "args": {"word": "xyzzy"}, "delay_seconds": 0, "run_at": null,
         "queue": "q", "partition": null, "priority": null, "max_attempts": null,
-        "timeout_seconds": null, "unique_key": null, "unique_for_seconds": null,
+        "timeout_seconds": null, "deadline_seconds": null, "unique_key": null, "unique_for_seconds": null,
         "replace_args": false, "replace_run_at": false, "tenant": null,
     }));
     let kept: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("{kept}{digest}$$")))

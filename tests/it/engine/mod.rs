@@ -3,6 +3,7 @@
 
 mod churn;
 mod claim;
+mod deadline;
 mod effects;
 mod enqueue;
 mod errors;

@@ -26,6 +26,7 @@ async fn watched() -> Bench {
         queue: QueueName("q"),
         timeout: Duration::from_secs(30),
         max_attempts: 20,
+        deadline: None,
         retention: Retention::Standard,
         stuck_after: Some(ALLOWED),
         encrypted: false,

@@ -19,6 +19,7 @@ async fn declare(bench: &Bench, retention: Retention) {
         queue: QueueName("q"),
         timeout: Duration::from_secs(30),
         max_attempts: 20,
+        deadline: None,
         retention,
         stuck_after: None,
         encrypted: false,

@@ -118,6 +118,7 @@ async fn what_is_missing_comes_from_the_kinds_that_workers_declare() {
         queue: QueueName("q"),
         timeout: Duration::from_secs(7),
         max_attempts: 3,
+        deadline: None,
         retention: Retention::Standard,
         stuck_after: None,
         encrypted: false,

@@ -104,9 +104,9 @@ async fn insert_once(
            select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
            from unnest($1::uuid[], $2::int[], $3::text[], $4::int2[], $5::timestamptz[], $6::float8[],
                        $7::int2[], $8::int[], $9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::text[],
-                       $14::float8[])
+                       $14::float8[], $15::float8[])
              with ordinality g(id, lane, kind, priority, at, wait, max_attempts, timeout_ms, tenant,
-                               unique_key, args, trace, request_id, held_for, n)
+                               unique_key, args, trace, request_id, held_for, due_within, n)
          ), keyed as (
            insert into engine.job_uniques (key, job_id, until)
            select unique_key, id, statement_timestamp() + held_for * interval '1 second' from given where unique_key is not null order by n
@@ -114,9 +114,10 @@ async fn insert_once(
            returning job_id
          ), placed as (
            insert into engine.jobs (id, lane, kind, priority, run_at, stage, max_attempts, timeout_ms,
-                                    tenant, unique_key, args, trace, request_id, created_at)
+                                    tenant, unique_key, args, trace, request_id, created_at, deadline)
            select id, lane, kind, priority, run_at, (run_at > statement_timestamp())::int, max_attempts,
-                  timeout_ms, tenant, case when held_for is null then unique_key end, args, trace, request_id, statement_timestamp()
+                  timeout_ms, tenant, case when held_for is null then unique_key end, args, trace, request_id, statement_timestamp(),
+                  statement_timestamp() + due_within * interval '1 second'
            from given
            where unique_key is null or id in (select job_id from keyed)
            returning id, lane, kind, stage, run_at
@@ -140,6 +141,7 @@ async fn insert_once(
     .bind(batch.traces)
     .bind(batch.requests)
     .bind(batch.held_for)
+    .bind(batch.due_within)
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().collect())
@@ -161,6 +163,7 @@ struct Batch<'a> {
     traces: Vec<Option<String>>,
     requests: Vec<Option<&'a str>>,
     held_for: Vec<Option<f64>>,
+    due_within: Vec<Option<f64>>,
 }
 
 impl<'a> Batch<'a> {
@@ -194,6 +197,7 @@ impl<'a> Batch<'a> {
             traces: column(jobs, which, |j| j.trace.map(|t| t.to_string())),
             requests: column(jobs, which, |j| j.request_id.as_deref()),
             held_for: column(jobs, which, |j| j.unique_for.map(seconds)),
+            due_within: column(jobs, which, |j| j.deadline.map(seconds)),
         }
     }
 }

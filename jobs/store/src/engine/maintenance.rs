@@ -57,6 +57,55 @@ pub async fn promote_due(db: &Db) -> Result<u64> {
     }
 }
 
+/// Makes dead letters of jobs that nobody has begun by their deadline; gives how many. Rows that
+/// somebody has locked are left for the next round, and a job that runs goes on.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn end_overdue(db: &Db) -> Result<u64> {
+    let mut ended = 0;
+    loop {
+        let n: i64 = sqlx::query_scalar(
+            "with late as materialized (
+               select id, stage from engine.jobs
+               where deadline <= statement_timestamp() and stage <= 3 and worker is null
+               order by deadline limit $1 for update skip locked
+             ), dead as (
+               update engine.jobs j set stage = 5,
+                 last_error = concat_ws(E'\\n', format('deadline: it was not begun by %s',
+                   to_char(j.deadline at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')), j.last_error),
+                 fingerprint = left(encode(sha256(convert_to(
+                   concat_ws(E'\\n', j.kind, 'deadline', $2::text), 'UTF8')), 'hex'), 16)
+               from late l where j.id = l.id
+               returning j.id, j.lane, j.kind, l.stage as before, j.attempt, j.unique_key, j.fingerprint
+             ), keys as (
+               delete from engine.job_uniques q using dead d
+               where d.unique_key is not null and q.key = d.unique_key and q.job_id = d.id
+             ), failed as (
+               insert into engine.error_deltas (fingerprint, kind, class, pattern, n, at, example)
+               select fingerprint, min(kind), 'deadline', $2, count(*), statement_timestamp(),
+                 (array_agg(id))[1]
+               from dead group by fingerprint
+             ), counted as (
+               insert into engine.counter_deltas (lane, kind, state, n)
+               select d.lane, d.kind, s.state, sum(s.n) from dead d
+               cross join lateral (values (engine.job_state(d.before, d.attempt, null), -1),
+                 (7::int2, 1)) s(state, n)
+               group by 1, 2, 3
+             )
+             select count(*) from dead",
+        )
+        .bind(PROMOTE_BATCH)
+        .bind("it was not begun by its deadline")
+        .fetch_one(db.engine())
+        .await?;
+        ended += n.unsigned_abs();
+        if n < PROMOTE_BATCH {
+            return Ok(ended);
+        }
+    }
+}
+
 /// Adds the counters' deltas up; gives how many there were. One process at a time: another's call
 /// meanwhile does nothing.
 ///

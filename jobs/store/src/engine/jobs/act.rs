@@ -62,7 +62,7 @@ async fn lock(connection: &mut PgConnection, id: JobId) -> Result<Option<Open>> 
 /// Runs a job again, now.
 ///
 /// A scheduled or retryable job becomes due at once. A dead letter or a quarantined job starts over
-/// with all its attempts and takes its unique key again. Of a finished job a copy is enqueued,
+/// with all its attempts and takes its unique key again. A deadline no longer counts. Of a finished job a copy is enqueued,
 /// and the copy is the answer.
 ///
 /// # Errors
@@ -98,7 +98,7 @@ async fn revive(connection: &mut PgConnection, id: JobId, job: &Open) -> Result<
     }
     sqlx::query(
         "update engine.jobs set stage = 0, run_at = statement_timestamp(), crashes = 0, lone_crashes = 0,
-           attempt = case when stage = 1 then attempt else 0 end
+           attempt = case when stage = 1 then attempt else 0 end, deadline = null
          where id = $1",
     )
     .bind(id.0)

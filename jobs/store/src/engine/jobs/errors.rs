@@ -180,7 +180,7 @@ async fn revive(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<i32>>
            returning job_id
          ), back as (
            update engine.jobs set stage = 0, run_at = statement_timestamp(), attempt = 0,
-             crashes = 0, lone_crashes = 0
+             crashes = 0, lone_crashes = 0, deadline = null
            where id = any($1) and (unique_key is null or id in (select job_id from keyed))
            returning lane, kind
          ), counted as (

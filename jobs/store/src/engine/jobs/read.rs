@@ -52,6 +52,8 @@ pub struct JobRow {
     pub created_at: DateTime<Utc>,
     /// When it was or will be due.
     pub run_at: DateTime<Utc>,
+    /// When it must have begun, of an open job.
+    pub deadline: Option<DateTime<Utc>>,
     /// When the present or last attempt began.
     pub started_at: Option<DateTime<Utc>>,
     /// When it was completed or cancelled.
@@ -94,6 +96,7 @@ impl sqlx::FromRow<'_, PgRow> for JobRow {
             request_id: row.try_get("request_id")?,
             created_at: row.try_get("created_at")?,
             run_at: row.try_get("run_at")?,
+            deadline: row.try_get("deadline")?,
             started_at: row.try_get("started_at")?,
             finished_at: row.try_get("finished_at")?,
             progress: row.try_get("progress")?,
@@ -195,7 +198,7 @@ macro_rules! open {
            j.max_attempts, j.crashes, j.worker, j.cancel_requested, j.timeout_ms, j.tenant,
            j.unique_key, j.last_error as error, j.trace, j.request_id, j.created_at, j.run_at,
            coalesce(j.claimed_at, j.prior_claimed_at) as started_at,
-           null::timestamptz as finished_at,
+           null::timestamptz as finished_at, j.deadline,
            case when j.progress_at >= j.claimed_at then j.progress end as progress,
            case when j.progress_at >= j.claimed_at then j.progress_note end as progress_note,
            case when j.progress_at >= j.claimed_at then j.progress_at end as progress_at,
@@ -212,7 +215,8 @@ macro_rules! finished {
            j.attempt, j.max_attempts, j.crashes, j.worker, false as cancel_requested, j.timeout_ms,
            j.tenant, j.unique_key, j.error, j.trace, j.request_id, j.created_at, j.run_at,
            j.started_at, j.finished_at, null::float4 as progress, null::text as progress_note,
-           null::timestamptz as progress_at, null::timestamptz as stuck_since
+           null::timestamptz as progress_at, null::timestamptz as stuck_since,
+           null::timestamptz as deadline
          from engine.job_history j join engine.lanes l on l.id = j.lane "
     };
 }

@@ -40,3 +40,8 @@ begin
     raise exception using errcode = 'invalid_parameter_value', message = fault.why, hint = fault.hint;
   end if;
 end $$;
+
+-- Until when a job is of use: one that nobody has begun by then is a dead letter. In the index are those
+-- that can still be begun (ready, later, pending, parked); a claim changes neither column.
+alter table engine.jobs add column deadline timestamptz;
+create index jobs_deadline on engine.jobs (deadline) where deadline is not null and stage <= 3;
