@@ -10,8 +10,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
-use switchyard_queue::SealFault;
-use switchyard_queue::causes;
+use switchyard_queue::{SealFault, WorkflowFault, causes};
 use switchyard_store::StoreFault;
 use utoipa::ToSchema;
 
@@ -227,6 +226,12 @@ impl From<StoreFault> for ApiError {
                 Some(e) => e.caused_by(fault),
                 None => Self::internal(fault),
             },
+            StoreFault::Workflow(why @ WorkflowFault::KeyHeld { .. }) => {
+                Self::conflict("unique_key_held", why.to_string()).caused_by(fault)
+            }
+            StoreFault::Workflow(why) => {
+                Self::unprocessable("invalid_workflow", why.to_string()).caused_by(fault)
+            }
             // A text or a JSON string with a zero byte, which PostgreSQL does not keep.
             _ if matches!(fault.sqlstate().as_deref(), Some("22021" | "22P05")) => {
                 Self::unprocessable("zero_byte", "a text holds a zero byte, which cannot be kept")

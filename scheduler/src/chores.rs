@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use switchyard_store::{Db, Result, jobs, maintenance, schedules};
+use switchyard_store::{Db, Result, jobs, maintenance, schedules, workflows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,12 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("promote due jobs", Duration::from_millis(200), |db| async move {
             maintenance::promote_due(&db).await
         }),
+        chore("let workflows go on", Duration::from_millis(200), |db| async move {
+            workflows::advance_left(&db).await
+        }),
+        chore("end cancelled workflows", Duration::from_secs(1), |db| async move {
+            workflows::end_cancelled(&db).await
+        }),
         chore("fold the counters", Duration::from_secs(1), |db| async move {
             maintenance::fold_counters(&db).await
         }),
@@ -57,6 +63,9 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         }),
         chore("forget old failures", hour * 24, move |db| async move {
             maintenance::forget_errors(&db, keep.standard).await
+        }),
+        chore("forget old workflows", hour * 24, move |db| async move {
+            workflows::forget(&db, keep.standard).await
         }),
         chore("forget old firings", hour * 24, move |db| async move {
             schedules::forget_firings(&db, keep.standard).await

@@ -4,7 +4,7 @@ use crate::flight::Stop;
 use std::time::Duration;
 use switchyard_queue::{
     ClaimedJob, Entropy, ErrorClass, ErrorReport, JobError, JobResult, Outcome, RetryPolicy,
-    SettleAs,
+    SettleAs, check_result,
 };
 
 /// Longest error text that is kept, in bytes; what is longer is cut.
@@ -40,7 +40,9 @@ impl Verdict {
     /// The word for the metrics.
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Self::Write(SettleAs::Completed) | Self::Settled => "completed",
+            Self::Write(SettleAs::Completed | SettleAs::CompletedWith(_)) | Self::Settled => {
+                "completed"
+            }
             Self::Write(SettleAs::Cancelled(_)) => "cancelled",
             Self::Write(SettleAs::Retry(..)) => "retried",
             Self::Write(SettleAs::Snooze(_)) => "snoozed",
@@ -130,6 +132,11 @@ fn failure(error: JobError) -> Failure {
 fn success(outcome: Outcome, stopped: Option<Stop>) -> Verdict {
     match outcome {
         Outcome::Done => Verdict::Write(SettleAs::Completed),
+        // A result that cannot be written would be refused again and again.
+        Outcome::DoneWith(value) => Verdict::Write(match check_result(&value) {
+            Ok(()) => SettleAs::CompletedWith(value),
+            Err(why) => SettleAs::Discard(report("error", why)),
+        }),
         Outcome::Settled(_) => Verdict::Settled,
         Outcome::Cancel(reason) => cancelled(&reason),
         Outcome::Snooze(_) if stopped == Some(Stop::Operator) => {

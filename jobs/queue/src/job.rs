@@ -2,8 +2,8 @@
 
 use crate::options::{DEFAULT_ATTEMPTS, Due, Replaces, Unique};
 use crate::{
-    Context, Fence, JobId, JobResult, LaneId, Options, Place, QueueName, TraceContext, WorkerId,
-    digest,
+    Context, Fence, JobId, JobResult, LaneId, Membership, Options, Place, QueueName, TraceContext,
+    WorkerId, digest,
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -127,6 +127,8 @@ pub struct NewJob {
     pub trace: Option<TraceContext>,
     /// The request that caused it, directly or through other jobs.
     pub request_id: Option<String>,
+    /// The workflow that it belongs to; set by [`crate::Workflow::plan`].
+    pub part_of: Option<Membership>,
 }
 
 impl NewJob {
@@ -184,6 +186,7 @@ impl NewJob {
             deadline: options.deadline,
             trace: None,
             request_id: None,
+            part_of: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod pattern;
 mod progress;
 mod redis_wake;
 mod registry;
+mod result;
 mod retry;
 mod schedule;
 mod sealed;
@@ -22,6 +23,7 @@ mod store;
 pub mod testing;
 mod trace;
 mod wake;
+mod workflow;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ pub use outcome::{ErrorClass, JobError, JobResult, Outcome, Settled};
 pub use progress::{Progress, Report};
 pub use redis_wake::RedisWake;
 pub use registry::{Dispatcher, KindInfo, Registry};
+pub use result::{LARGEST_RESULT, check_result};
 pub use retry::RetryPolicy;
 pub use schedule::{MissedPolicy, ScheduleSpec};
 pub use sealed::{ArgsCipher, SealFault, opened_args, sealed_form, sealed_parts, shown_args};
@@ -48,3 +51,7 @@ pub use store::{
 };
 pub use trace::TraceContext;
 pub use wake::{Wake, WakeError, WakeToken};
+pub use workflow::{
+    FailurePolicy, MOST_EDGES, MOST_NODES, Membership, Plan, StartedWorkflow, Step, Workflow,
+    WorkflowFault, WorkflowId, WorkflowState, layers,
+};

@@ -1,5 +1,6 @@
 //! What became of one attempt.
 
+use serde_json::Value;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +13,10 @@ pub type JobResult = Result<Outcome, JobError>;
 pub enum Outcome {
     /// The work is done; the worker writes it down.
     Done,
+    /// The same, with a result for the jobs of its workflow that wait for this one (see
+    /// [`crate::check_result`] for what it may be). A job that is in no workflow has nobody to give
+    /// it to: its result is not kept.
+    DoneWith(Value),
     /// The work is done and was written down in the job's own transaction.
     Settled(Settled),
     /// Not now: run again after this long. Uses up no attempt.

@@ -2,6 +2,7 @@
 
 use crate::{ClaimedJob, Fence, JobId, KindInfo, LaneId, Report, WorkerId};
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -208,6 +209,8 @@ pub struct Settlement {
 pub enum SettleAs {
     /// To history as `completed`.
     Completed,
+    /// The same, with a result for those of its workflow that wait for it.
+    CompletedWith(Value),
     /// To history as `cancelled`, with the reason.
     Cancelled(String),
     /// Due again after the wait; uses up an attempt.

@@ -1,7 +1,7 @@
 //! One error for everything that the database can answer.
 
 use std::time::Duration;
-use switchyard_queue::{JobError, SealFault};
+use switchyard_queue::{JobError, SealFault, WorkflowFault};
 
 /// The store's result.
 pub type Result<T, E = StoreFault> = std::result::Result<T, E>;
@@ -40,6 +40,9 @@ pub enum StoreFault {
     /// Arguments could not be encrypted or decrypted.
     #[error(transparent)]
     Sealed(#[from] SealFault),
+    /// The description of a workflow is wrong, or another job holds the unique key of one of its jobs.
+    #[error(transparent)]
+    Workflow(#[from] WorkflowFault),
     /// A value could not be written as JSON.
     #[error("a value could not be written as JSON")]
     Json(#[from] serde_json::Error),

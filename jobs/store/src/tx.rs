@@ -1,14 +1,16 @@
 //! Transactions of the application: the one place where the tenant is set, and the one place from
 //! which jobs are enqueued. Wake-ups go out after the commit, never inside it.
 
-use crate::engine::{enqueue, lanes, settle};
+use crate::engine::{enqueue, lanes, settle, workflows};
 use crate::{Db, Result, StoreFault};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, SqlStr, Transaction};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use switchyard_domain::AgencyId;
 use switchyard_queue::{
-    ClaimedJob, Enqueued, Held, JobResult, NewJob, Outcome, SettleAs, Settled, WakeToken,
+    ClaimedJob, Enqueued, Held, JobError, JobResult, NewJob, Outcome, SettleAs, Settled,
+    StartedWorkflow, WakeToken, Workflow, check_result,
 };
 
 /// In whose name a transaction reads and writes.
@@ -59,6 +61,19 @@ impl Tx {
         let placed = enqueue::insert(&mut self.inner, &jobs, &lanes, self.db.cipher()).await?;
         self.wakes.extend(placed.iter().filter_map(|p| p.wake));
         Ok(placed.into_iter().map(|p| p.answer).collect())
+    }
+
+    /// Starts a workflow in this transaction: all its jobs are enqueued, or none.
+    ///
+    /// # Errors
+    /// [`StoreFault::Workflow`] if its description is wrong or the unique key of a job in it is held;
+    /// then nothing was written and the transaction can go on. Or if the database refuses it.
+    pub async fn start_workflow(&mut self, workflow: Workflow) -> Result<StartedWorkflow> {
+        let plan = workflow.plan()?;
+        let lanes = lanes::of(&self.db, &plan.jobs).await?;
+        let wakes = workflows::start(&mut self.inner, &plan, &lanes).await?;
+        self.wakes.extend(wakes);
+        Ok(StartedWorkflow { id: plan.id, jobs: plan.jobs.iter().map(|j| j.id).collect() })
     }
 
     /// Makes it so, then wakes whoever waits for the jobs enqueued here.
@@ -136,6 +151,16 @@ impl JobTx {
         self.finish(SettleAs::Completed).await
     }
 
+    /// The same, with a result for the jobs of its workflow that wait for this one.
+    ///
+    /// # Errors
+    /// As [`JobTx::done`]; a result that cannot be kept (see [`check_result`]) fails for good, and
+    /// what this transaction wrote is undone.
+    pub async fn done_with(self, result: Value) -> JobResult {
+        check_result(&result).map_err(JobError::permanent)?;
+        self.finish(SettleAs::CompletedWith(result)).await
+    }
+
     /// Settles the job as cancelled, with the reason, and commits both.
     ///
     /// # Errors
@@ -162,7 +187,9 @@ impl JobTx {
         if written.stood.is_empty() {
             return Err(StoreFault::LeaseLost.into_job_error());
         }
+        let db = self.tx.db.clone();
         self.tx.commit().await.map_err(StoreFault::into_job_error)?;
+        workflows::advance_soon(&db, &Vec::from_iter(written.workflows)).await;
         Ok(Outcome::Settled(Settled::committed()))
     }
 }

@@ -21,3 +21,6 @@ mod sql_enqueue;
 mod support;
 mod uniques;
 mod why;
+mod workflows;
+mod workflows_many;
+mod workflows_random;

@@ -166,6 +166,27 @@ pub async fn faults(owner: &mut PgConnection) -> Vec<String> {
          where (worker is null) <> (lease_until is null) or (worker is null) <> (claimed_at is null)
             or (worker is not null and stage <> 0) or (worker is null and cancel_requested)
          union all
+         select format('job %s waits for nothing', j.id)
+         from engine.jobs j left join engine.workflow_jobs n on n.job_id = j.id
+         where j.stage = 2 and coalesce(n.waits_on, 0) <= 0
+           and not exists (select from engine.workflow_events e where e.workflow = j.workflow)
+         union all
+         select format('workflow %s counts %s/%s/%s, its jobs %s/%s/%s', w.id, w.completed, w.failed,
+           w.cancelled, n.completed, n.failed, n.cancelled)
+         from engine.workflows w cross join lateral (
+           select count(*) filter (where state = 8) as completed,
+             count(*) filter (where state = 7) as failed,
+             count(*) filter (where state = 9) as cancelled, count(*) as total
+           from engine.workflow_jobs n where n.workflow = w.id) n
+         where (w.completed, w.failed, w.cancelled, w.total)
+           <> (n.completed, n.failed, n.cancelled, n.total)
+         union all
+         select format('job %s of workflow %s ended as %s, and the workflow says %s', h.id, n.workflow,
+           h.outcome, n.state)
+         from engine.workflow_jobs n join engine.job_history h on h.id = n.job_id
+         where n.state is distinct from h.outcome
+           and not exists (select from engine.workflow_events e where e.job_id = n.job_id)
+         union all
          select format('job %s is both open and finished', j.id)
          from engine.jobs j join engine.job_history h on h.id = j.id",
     )

@@ -259,6 +259,7 @@ impl Line {
         let (name, result) = match self.run_claimed(job).await {
             Ok(Outcome::Settled(_)) => ("settled", None),
             Ok(Outcome::Done) => ("done", Some(SettleAs::Completed)),
+            Ok(Outcome::DoneWith(value)) => ("done", Some(SettleAs::CompletedWith(value))),
             Ok(Outcome::Snooze(wait)) => ("snooze", Some(SettleAs::Snooze(wait))),
             Ok(Outcome::Cancel(why)) => ("cancel", Some(SettleAs::Cancelled(why))),
             Err(e) => {

@@ -104,9 +104,9 @@ async fn insert_once(
            select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
            from unnest($1::uuid[], $2::int[], $3::text[], $4::int2[], $5::timestamptz[], $6::float8[],
                        $7::int2[], $8::int[], $9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::text[],
-                       $14::float8[], $15::float8[])
+                       $14::float8[], $15::float8[], $16::uuid[], $17::bool[])
              with ordinality g(id, lane, kind, priority, at, wait, max_attempts, timeout_ms, tenant,
-                               unique_key, args, trace, request_id, held_for, due_within, n)
+                               unique_key, args, trace, request_id, held_for, due_within, workflow, waits, n)
          ), keyed as (
            insert into engine.job_uniques (key, job_id, until)
            select unique_key, id, statement_timestamp() + held_for * interval '1 second' from given where unique_key is not null order by n
@@ -114,9 +114,11 @@ async fn insert_once(
            returning job_id
          ), placed as (
            insert into engine.jobs (id, lane, kind, priority, run_at, stage, max_attempts, timeout_ms,
-                                    tenant, unique_key, args, trace, request_id, created_at, deadline)
-           select id, lane, kind, priority, run_at, (run_at > statement_timestamp())::int, max_attempts,
-                  timeout_ms, tenant, case when held_for is null then unique_key end, args, trace, request_id, statement_timestamp(),
+                                    tenant, unique_key, args, trace, request_id, workflow, created_at, deadline)
+           select id, lane, kind, priority, run_at,
+                  case when waits then 2 else (run_at > statement_timestamp())::int end, max_attempts,
+                  timeout_ms, tenant, case when held_for is null then unique_key end, args, trace,
+                  request_id, workflow, statement_timestamp(),
                   statement_timestamp() + due_within * interval '1 second'
            from given
            where unique_key is null or id in (select job_id from keyed)
@@ -142,6 +144,8 @@ async fn insert_once(
     .bind(batch.requests)
     .bind(batch.held_for)
     .bind(batch.due_within)
+    .bind(batch.workflows)
+    .bind(batch.waits)
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().collect())
@@ -164,6 +168,8 @@ struct Batch<'a> {
     requests: Vec<Option<&'a str>>,
     held_for: Vec<Option<f64>>,
     due_within: Vec<Option<f64>>,
+    workflows: Vec<Option<Uuid>>,
+    waits: Vec<bool>,
 }
 
 impl<'a> Batch<'a> {
@@ -198,6 +204,8 @@ impl<'a> Batch<'a> {
             requests: column(jobs, which, |j| j.request_id.as_deref()),
             held_for: column(jobs, which, |j| j.unique_for.map(seconds)),
             due_within: column(jobs, which, |j| j.deadline.map(seconds)),
+            workflows: column(jobs, which, |j| j.part_of.map(|p| p.workflow.0)),
+            waits: column(jobs, which, |j| j.part_of.is_some_and(|p| p.waits)),
         }
     }
 }

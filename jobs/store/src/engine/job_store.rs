@@ -1,7 +1,7 @@
 //! The job store that workers use, over connections of its own.
 
 use super::line::{Line, Taken, within};
-use super::{claim, kinds, presence, progress, settle};
+use super::{claim, kinds, presence, progress, settle, workflows};
 use crate::{Db, Result, StoreFault};
 use sqlx::Connection;
 use std::fmt;
@@ -12,6 +12,7 @@ use switchyard_queue::{
     ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, LaneId, Presence, Reaped, Renewed,
     Report, Settlement, StoreError, WorkerId, WorkerInfo,
 };
+use uuid::Uuid;
 
 /// A worker that went is remembered for two leases, and at least this long: after that its leases
 /// have run out by themselves.
@@ -81,7 +82,16 @@ impl PgJobStore {
         } else {
             within(limit, settle::write(line.connection(), results)).await?
         };
-        line.keep();
+        if written.workflows.is_empty() {
+            line.keep();
+            return Ok(written);
+        }
+        let ids: Vec<Uuid> = written.workflows.iter().copied().collect();
+        let advance = workflows::advance(&self.0.db, line.connection(), &ids);
+        match within(limit, advance).await {
+            Ok(()) => line.keep(),
+            Err(fault) => workflows::left(&fault),
+        }
         Ok(written)
     }
 

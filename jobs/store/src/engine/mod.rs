@@ -18,6 +18,7 @@ mod progress;
 pub mod sealing;
 pub(crate) mod settle;
 mod uniques;
+pub mod workflows;
 
 pub use job_store::PgJobStore;
 

@@ -6,8 +6,10 @@
 use super::seconds;
 use crate::{Result, StoreFault};
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::PgConnection;
-use std::collections::HashSet;
+use sqlx::types::Json;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 use switchyard_queue::{Held, JobId, LaneId, SettleAs, Settlement, WakeToken};
 use uuid::Uuid;
@@ -37,6 +39,8 @@ pub(crate) struct Written {
     pub stood: Vec<JobId>,
     /// Work that came back to its lane and can run at once.
     pub freed: Vec<WakeToken>,
+    /// Workflows that are to be told (see `workflows::advance`), once this is committed.
+    pub workflows: BTreeSet<Uuid>,
 }
 
 /// Writes results down. Where more than one statement may be needed (see [`mixed`]) the caller
@@ -95,7 +99,7 @@ const GIVE_BACK: i16 = 5;
 /// The numbers by which the statements below know the results.
 fn code(result: &SettleAs) -> i16 {
     match result {
-        SettleAs::Completed => COMPLETED,
+        SettleAs::Completed | SettleAs::CompletedWith(_) => COMPLETED,
         SettleAs::Cancelled(_) => CANCELLED,
         SettleAs::Retry(..) => RETRY,
         SettleAs::Snooze(_) => SNOOZE,
@@ -105,12 +109,14 @@ fn code(result: &SettleAs) -> i16 {
 }
 
 #[derive(Default)]
-struct Rows(Vec<Row>);
+struct Rows<'a>(Vec<Row<'a>>);
 
-struct Row {
+struct Row<'a> {
     id: Uuid,
     fence: i64,
     result: i16,
+    /// What it hands on to the jobs that wait for it.
+    value: Option<&'a Value>,
     wait: f64,
     ran: Option<f64>,
     said: Option<String>,
@@ -118,10 +124,12 @@ struct Row {
     group: Option<(&'static str, String)>,
 }
 
-impl Rows {
-    fn push(&mut self, held: Held, result: &SettleAs, ran: Option<Duration>) {
+impl<'a> Rows<'a> {
+    fn push(&mut self, held: Held, result: &'a SettleAs, ran: Option<Duration>) {
         let (wait, said) = match result {
-            SettleAs::Completed | SettleAs::GiveBack => (Duration::ZERO, None),
+            SettleAs::Completed | SettleAs::CompletedWith(_) | SettleAs::GiveBack => {
+                (Duration::ZERO, None)
+            }
             SettleAs::Cancelled(reason) => (Duration::ZERO, Some(clean(reason))),
             SettleAs::Retry(wait, error) => (*wait, Some(report(error))),
             SettleAs::Snooze(wait) => (*wait, None),
@@ -133,10 +141,15 @@ impl Rows {
             }
             _ => None,
         };
+        let value = match result {
+            SettleAs::CompletedWith(value) => Some(value),
+            _ => None,
+        };
         self.0.push(Row {
             id: held.id.0,
             fence: held.fence.0,
             result: code(result),
+            value,
             wait: seconds(wait),
             ran: ran.map(seconds),
             said,
@@ -154,8 +167,9 @@ impl Rows {
             let done = self.keep_open(connection).await?;
             let kept: HashSet<Uuid> = done.iter().map(|(id, ..)| *id).collect();
             self.0.retain(|r| !kept.contains(&r.id));
-            for (id, lane, result, priority, run_at) in done {
+            for (id, lane, result, priority, run_at, workflow) in done {
                 written.stood.push(JobId(id));
+                written.workflows.extend(workflow.filter(|_| result == DISCARD));
                 if result == GIVE_BACK {
                     written.freed.push(WakeToken::Work(LaneId(lane), priority, run_at));
                 }
@@ -163,7 +177,8 @@ impl Rows {
         }
         if !self.0.is_empty() {
             let ended = self.end(connection).await?;
-            written.stood.extend(ended.into_iter().map(JobId));
+            written.stood.extend(ended.iter().map(|(id, _)| JobId(*id)));
+            written.workflows.extend(ended.into_iter().filter_map(|(_, workflow)| workflow));
         }
         Ok(written)
     }
@@ -175,7 +190,7 @@ impl Rows {
     async fn keep_open(
         &self,
         connection: &mut PgConnection,
-    ) -> Result<Vec<(Uuid, i32, i16, i16, DateTime<Utc>)>> {
+    ) -> Result<Vec<(Uuid, i32, i16, i16, DateTime<Utc>, Option<Uuid>)>> {
         let open: Vec<&Row> = self.0.iter().filter(|r| r.result > CANCELLED).collect();
         let rows = sqlx::query_as(
             "with back as (
@@ -198,7 +213,7 @@ impl Rows {
                where j.id = i.id and j.fence = i.fence and j.worker is not null
                  and not j.cancel_requested
                returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, j.attempt, j.fence, j.unique_key,
-                 j.prior_worker, j.prior_claimed_at, j.fingerprint,
+                 j.prior_worker, j.prior_claimed_at, j.fingerprint, j.workflow,
                  i.result, i.ran, i.said, i.class, i.pattern
              ), keys as (
                delete from engine.job_uniques q using back b
@@ -223,8 +238,11 @@ impl Rows {
                cross join lateral (values (3::int2, -1),
                  (engine.job_state(b.stage, b.attempt, null), 1)) s(state, n)
                group by 1, 2, 3
+             ), told as (
+               insert into engine.workflow_events (workflow, job_id, outcome)
+               select workflow, id, 7 from back where result = 4 and workflow is not null
              )
-             select id, lane, result, priority, run_at from back",
+             select id, lane, result, priority, run_at, workflow from back",
         )
         .bind(open.iter().map(|r| r.id).collect::<Vec<_>>())
         .bind(open.iter().map(|r| r.fence).collect::<Vec<_>>())
@@ -240,16 +258,20 @@ impl Rows {
     }
 
     /// Completed, cancelled, and whatever is to be cancelled: the row moves to history, into the class
-    /// that its kind asked for, and the unique key is free again.
-    async fn end(&self, connection: &mut PgConnection) -> Result<Vec<Uuid>> {
-        let ids = sqlx::query_scalar(
+    /// that its kind asked for, and the unique key is free again. Gives the jobs and their workflows.
+    async fn end(&self, connection: &mut PgConnection) -> Result<Vec<(Uuid, Option<Uuid>)>> {
+        // Almost always nobody has a result, and then there is no column of them: what is missing
+        // in an array is null.
+        let some = self.0.iter().any(|r| r.value.is_some());
+        let values = self.0.iter().filter(|_| some).map(|r| r.value.map(Json));
+        let ids = sqlx::query_as(
             "with ended as (
                delete from engine.jobs j
-               using unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::text[])
-                 i(id, fence, result, ran, said)
+               using unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::text[], $6::jsonb[])
+                 i(id, fence, result, ran, said, value)
                where j.id = i.id and j.fence = i.fence and j.worker is not null
                  and (i.result in (0, 1) or j.cancel_requested)
-               returning j.*, i.result, i.ran, i.said,
+               returning j.*, i.result, i.ran, i.said, i.value,
                  case i.result when 0 then 8::int2 else 9::int2 end as outcome
              ), keys as (
                delete from engine.job_uniques q using ended e
@@ -257,7 +279,7 @@ impl Rows {
              ), kept as (
                insert into engine.job_history
                  (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
-                  worker, tenant, unique_key, args, error, trace, request_id, created_at, run_at,
+                  worker, tenant, unique_key, args, error, trace, request_id, workflow, created_at, run_at,
                   started_at, finished_at)
                select e.id,
                  coalesce(((select classes from engine.kept_otherwise) ->> e.kind)::int2, 0), e.lane, e.kind, e.priority, e.outcome,
@@ -265,7 +287,7 @@ impl Rows {
                  e.timeout_ms, e.worker, e.tenant, e.unique_key, e.args,
                  case e.result when 0 then e.last_error when 1 then e.said
                    else concat_ws(': ', 'cancelled by an operator', e.said) end,
-                 e.trace, e.request_id, e.created_at, e.run_at,
+                 e.trace, e.request_id, e.workflow, e.created_at, e.run_at,
                  coalesce(statement_timestamp() - e.ran * interval '1 second', e.claimed_at),
                  statement_timestamp()
                from ended e
@@ -274,14 +296,18 @@ impl Rows {
                select e.lane, e.kind, s.state, sum(s.n) from ended e
                cross join lateral (values (3::int2, -1), (e.outcome, 1)) s(state, n)
                group by 1, 2, 3
+             ), told as (
+               insert into engine.workflow_events (workflow, job_id, outcome, result)
+               select workflow, id, outcome, value from ended where workflow is not null
              )
-             select id from ended",
+             select id, workflow from ended",
         )
         .bind(self.0.iter().map(|r| r.id).collect::<Vec<_>>())
         .bind(self.0.iter().map(|r| r.fence).collect::<Vec<_>>())
         .bind(self.0.iter().map(|r| r.result).collect::<Vec<_>>())
         .bind(self.0.iter().map(|r| r.ran).collect::<Vec<_>>())
         .bind(self.0.iter().map(|r| r.said.as_deref()).collect::<Vec<_>>())
+        .bind(values.collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
         Ok(ids)

@@ -1,7 +1,7 @@
 //! What an operator can do with one job, or with a queue.
 
 use super::read::{JobRow, find};
-use crate::engine::enqueue;
+use crate::engine::{enqueue, workflows};
 use crate::{Db, Result, StoreFault};
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -35,8 +35,12 @@ impl From<sqlx::Error> for Refusal {
     }
 }
 
+/// What is said of a job that an operator gave up.
+pub(super) const BY_OPERATOR: &str = "cancelled by an operator";
+
 /// An open job whose row is locked.
 struct Open {
+    workflow: Option<Uuid>,
     lane: i32,
     kind: String,
     state: JobState,
@@ -47,15 +51,15 @@ struct Open {
 /// looks there now sees it). The lock waits for a job's own transaction, but not for ever.
 async fn lock(connection: &mut PgConnection, id: JobId) -> Result<Option<Open>> {
     sqlx::query("select set_config('lock_timeout', '3s', true)").execute(&mut *connection).await?;
-    let row: Option<(i32, String, i16, Option<String>)> = sqlx::query_as(
-        "select lane, kind, engine.job_state(stage, attempt, worker), unique_key
+    let row: Option<(i32, String, i16, Option<String>, Option<Uuid>)> = sqlx::query_as(
+        "select lane, kind, engine.job_state(stage, attempt, worker), unique_key, workflow
          from engine.jobs where id = $1 for update",
     )
     .bind(id.0)
     .fetch_optional(connection)
     .await?;
-    Ok(row.and_then(|(lane, kind, state, unique_key)| {
-        Some(Open { lane, kind, state: JobState::from_code(state)?, unique_key })
+    Ok(row.and_then(|(lane, kind, state, unique_key, workflow)| {
+        Some(Open { workflow, lane, kind, state: JobState::from_code(state)?, unique_key })
     }))
 }
 
@@ -203,8 +207,9 @@ pub async fn cancel(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
             db.wake().send(&[WakeToken::Cancel(id)]);
         }
         Some(_) => {
-            end_waiting(&mut tx, &[id.0]).await?;
+            let told = end_waiting(&mut tx, &[id.0], BY_OPERATOR).await?;
             tx.commit().await?;
+            workflows::advance_soon(db, &told).await;
         }
     }
     found(db, id).await
@@ -214,12 +219,13 @@ pub async fn cancel(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
 /// unique key is free. A running one is asked to stop, as by [`cancel`].
 ///
 /// # Errors
-/// [`Refusal::WrongState`] if it has finished or is a dead letter.
+/// [`Refusal::WrongState`] if it has finished, is a dead letter, or waits for other jobs: retrying it
+/// would have to make it wait again.
 pub async fn discard(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
     let mut tx = db.engine().begin().await?;
     match lock(&mut tx, id).await? {
         None => return Err(finished_or_missing(db, id).await),
-        Some(job) if job.state == JobState::Discarded => {
+        Some(job) if matches!(job.state, JobState::Discarded | JobState::Pending) => {
             return refuse(tx, Refusal::WrongState(job.state)).await;
         }
         Some(job) if job.state == JobState::Running => {
@@ -232,7 +238,10 @@ pub async fn discard(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
                 "with dead as (
                    update engine.jobs set stage = 5,
                      last_error = concat_ws(E'\\n', 'discarded by an operator', last_error)
-                   where id = $1 returning id, unique_key
+                   where id = $1 returning id, unique_key, workflow
+                 ), told as (
+                   insert into engine.workflow_events (workflow, job_id, outcome)
+                   select workflow, id, 7 from dead where workflow is not null
                  )
                  delete from engine.job_uniques q using dead d
                  where q.key = d.unique_key and q.job_id = d.id",
@@ -242,6 +251,7 @@ pub async fn discard(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
             .await?;
             count(&mut tx, &job, JobState::Discarded).await?;
             tx.commit().await?;
+            workflows::advance_soon(db, &Vec::from_iter(job.workflow)).await;
         }
     }
     found(db, id).await
@@ -255,9 +265,14 @@ async fn request_cancel(connection: &mut PgConnection, id: JobId) -> Result<()> 
     Ok(())
 }
 
-/// Jobs that nobody holds move to history; the caller holds their rows' locks.
-pub(super) async fn end_waiting(connection: &mut PgConnection, ids: &[Uuid]) -> Result<()> {
-    sqlx::query(
+/// Jobs that nobody holds move to history, with what is said of them; the caller holds their rows'
+/// locks. Gives the workflows that are to be told once this is committed.
+pub(in crate::engine) async fn end_waiting(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    why: &str,
+) -> Result<Vec<Uuid>> {
+    let told = sqlx::query_scalar(
         "with ended as (
            delete from engine.jobs where id = any($1) returning *
          ), keys as (
@@ -269,22 +284,27 @@ pub(super) async fn end_waiting(connection: &mut PgConnection, ids: &[Uuid]) -> 
            cross join lateral (values (engine.job_state(e.stage, e.attempt, e.worker), -1),
              (9::int2, 1)) s(state, n)
            group by 1, 2, 3
+         ), kept as (
+           insert into engine.job_history
+             (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
+              worker, tenant, unique_key, args, error, trace, request_id, workflow, created_at, run_at,
+              started_at, finished_at)
+           select e.id, coalesce(((select classes from engine.kept_otherwise) ->> e.kind)::int2, 0), e.lane,
+             e.kind, e.priority, 9, e.attempt, e.max_attempts, e.crashes, e.timeout_ms, null, e.tenant,
+             e.unique_key, e.args, concat_ws(E'\\n', $2, e.last_error), e.trace, e.request_id, e.workflow,
+             e.created_at, e.run_at, e.prior_claimed_at, statement_timestamp()
+           from ended e
+         ), told as (
+           insert into engine.workflow_events (workflow, job_id, outcome)
+           select workflow, id, 9 from ended where workflow is not null
          )
-         insert into engine.job_history
-           (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
-            worker, tenant, unique_key, args, error, trace, request_id, created_at, run_at,
-            started_at, finished_at)
-         select e.id,
-           coalesce(((select classes from engine.kept_otherwise) ->> e.kind)::int2, 0), e.lane, e.kind, e.priority, 9, e.attempt, e.max_attempts,
-           e.crashes, e.timeout_ms, null, e.tenant, e.unique_key, e.args,
-           concat_ws(E'\\n', 'cancelled by an operator', e.last_error),
-           e.trace, e.request_id, e.created_at, e.run_at, e.prior_claimed_at, statement_timestamp()
-         from ended e",
+         select distinct workflow from ended where workflow is not null",
     )
     .bind(ids)
-    .execute(connection)
+    .bind(why)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(told)
 }
 
 async fn count(connection: &mut PgConnection, job: &Open, to: JobState) -> Result<(), Refusal> {

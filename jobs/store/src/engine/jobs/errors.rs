@@ -4,7 +4,8 @@
 //! A group is known by its fingerprint: kind, class, and the message without what varies (see
 //! `ErrorReport::pattern`). Like the counters, it is the sum of what was folded and what was not.
 
-use super::act::end_waiting;
+use super::act::{BY_OPERATOR, end_waiting};
+use crate::engine::workflows;
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -148,8 +149,9 @@ pub async fn cancel(db: &Db, fingerprint: &str) -> Result<Acted> {
         let dead = lock(&mut tx, fingerprint, after).await?;
         let Some(last) = dead.last() else { return Ok(acted) };
         after = *last;
-        end_waiting(&mut tx, &dead).await?;
+        let told = end_waiting(&mut tx, &dead, BY_OPERATOR).await?;
         tx.commit().await?;
+        workflows::advance_soon(db, &told).await;
         acted.done += dead.len() as u64;
     }
 }

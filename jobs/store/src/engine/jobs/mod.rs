@@ -1,7 +1,7 @@
 //! What operators see of the jobs, and what they can do with one. Everything here runs under the
 //! engine's role, over its small pool.
 
-mod act;
+pub(in crate::engine) mod act;
 mod counts;
 pub mod errors;
 mod read;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use switchyard_queue::{JobId, JobState, LaneId, WorkerId, shown_args};
+use switchyard_queue::{JobId, JobState, LaneId, WorkerId, WorkflowId, shown_args};
 use uuid::Uuid;
 
 /// One job, without its arguments.
@@ -48,6 +48,8 @@ pub struct JobRow {
     pub trace: Option<String>,
     /// The request that caused it.
     pub request_id: Option<String>,
+    /// The workflow that it belongs to.
+    pub workflow: Option<WorkflowId>,
     /// When it was enqueued.
     pub created_at: DateTime<Utc>,
     /// When it was or will be due.
@@ -94,6 +96,7 @@ impl sqlx::FromRow<'_, PgRow> for JobRow {
             error: row.try_get("error")?,
             trace: row.try_get("trace")?,
             request_id: row.try_get("request_id")?,
+            workflow: row.try_get::<Option<Uuid>, _>("workflow")?.map(WorkflowId),
             created_at: row.try_get("created_at")?,
             run_at: row.try_get("run_at")?,
             deadline: row.try_get("deadline")?,
@@ -196,7 +199,7 @@ macro_rules! open {
         "select j.id, j.kind, l.queue, l.partition, j.lane,
            engine.job_state(j.stage, j.attempt, j.worker) as state, j.priority, j.attempt,
            j.max_attempts, j.crashes, j.worker, j.cancel_requested, j.timeout_ms, j.tenant,
-           j.unique_key, j.last_error as error, j.trace, j.request_id, j.created_at, j.run_at,
+           j.unique_key, j.last_error as error, j.trace, j.request_id, j.workflow, j.created_at, j.run_at,
            coalesce(j.claimed_at, j.prior_claimed_at) as started_at,
            null::timestamptz as finished_at, j.deadline,
            case when j.progress_at >= j.claimed_at then j.progress end as progress,
@@ -213,7 +216,7 @@ macro_rules! finished {
     () => {
         "select j.id, j.kind, l.queue, l.partition, j.lane, j.outcome as state, j.priority,
            j.attempt, j.max_attempts, j.crashes, j.worker, false as cancel_requested, j.timeout_ms,
-           j.tenant, j.unique_key, j.error, j.trace, j.request_id, j.created_at, j.run_at,
+           j.tenant, j.unique_key, j.error, j.trace, j.request_id, j.workflow, j.created_at, j.run_at,
            j.started_at, j.finished_at, null::float4 as progress, null::text as progress_note,
            null::timestamptz as progress_at, null::timestamptz as stuck_since,
            null::timestamptz as deadline

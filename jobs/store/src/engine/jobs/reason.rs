@@ -73,8 +73,15 @@ pub enum Reason {
     },
     /// It waits for its time, and nobody is there who looks at the clock.
     NoScheduler,
-    /// It waits for a parent.
-    Pending,
+    /// It waits for other jobs of its workflow.
+    Pending {
+        /// The workflow's name.
+        workflow: Option<String>,
+        /// Names of some that it waits for.
+        parents: Vec<String>,
+        /// For how many it waits.
+        waits_on: i32,
+    },
     /// It was put aside until a worker that knows its kind asks for it.
     Parked,
     /// Nothing is claimed from its queue.
@@ -157,7 +164,7 @@ impl Reason {
             Self::Scheduled { .. } => "scheduled",
             Self::Retryable { .. } => "retryable",
             Self::NoScheduler => "no_scheduler",
-            Self::Pending => "pending",
+            Self::Pending { .. } => "pending",
             Self::Parked => "parked",
             Self::QueuePaused { .. } => "queue_paused",
             Self::QueueUnserved { .. } => "queue_unserved",
@@ -222,7 +229,9 @@ impl Reason {
                 "No scheduler leads, and only a scheduler makes jobs available when their time comes."
                     .to_owned()
             }
-            Self::Pending => "It waits for another job to end.".to_owned(),
+            Self::Pending { workflow, parents, waits_on } => {
+                pending(workflow.as_deref(), parents, *waits_on)
+            }
             Self::Parked => "It was put aside until a worker knows its kind.".to_owned(),
             Self::QueuePaused { queue } => format!("Its queue `{queue}` is paused."),
             Self::QueueUnserved { queue } => format!("No living worker serves its queue `{queue}`."),
@@ -270,7 +279,10 @@ impl Reason {
                 "Mend what the error names and wait, or retry it to run it now."
             }
             Self::NoScheduler => "Start `switchyard schedule`, or retry the job to run it now.",
-            Self::Pending => "Look at the job that it waits for.",
+            Self::Pending { .. } => {
+                "Look at the jobs that it waits for (`switchyard workflows show`): a dead letter among \
+                 them holds it until somebody retries or cancels that."
+            }
             Self::Parked | Self::KindUnknown { .. } => {
                 "Start a worker of a version that knows the kind; see `switchyard doctor`."
             }
@@ -301,6 +313,16 @@ impl Serialize for Reason {
         reason.serialize_field("remedy", self.remedy())?;
         reason.end()
     }
+}
+
+fn pending(workflow: Option<&str>, parents: &[String], waits_on: i32) -> String {
+    let Some(workflow) = workflow else {
+        return "It waits for another job to end.".to_owned();
+    };
+    let named: Vec<String> = parents.iter().map(|p| format!("`{p}`")).collect();
+    let more = usize::try_from(waits_on).unwrap_or(0).saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("It waits for {}{more} of the workflow `{workflow}`.", named.join(", "))
 }
 
 fn waiting(ahead: Ahead, workers: i64) -> String {

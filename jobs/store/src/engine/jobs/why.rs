@@ -3,6 +3,7 @@
 use super::read::{JobRow, find};
 use super::reason::{Ahead, Reason, when};
 use crate::engine::locks;
+use crate::engine::workflows::waits_for;
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,6 +12,8 @@ use switchyard_queue::{JobId, JobState, SUSPECT_AFTER};
 
 /// Jobs ahead are counted up to here; a lane may hold millions.
 const MOST_COUNTED: i64 = 1000;
+/// Jobs that another waits for, told by their names.
+const PARENTS_TOLD: i64 = 10;
 /// Crashes that are told one by one.
 const CRASHES_TOLD: i64 = 3;
 
@@ -111,7 +114,15 @@ pub async fn why(db: &Db, id: JobId) -> Result<Why> {
         JobState::Quarantined | JobState::Discarded => ends(db, id).await?,
         _ => Vec::new(),
     };
-    let (state, reasons) = (facts.state(), facts.reasons(&seen));
+    let mut reasons = facts.reasons(&seen);
+    let state = facts.state();
+    if state == JobState::Pending
+        && let Some(waits) = waits_for(db, id, PARENTS_TOLD).await?
+        && let Some(pending) = reasons.iter_mut().find(|r| matches!(r, Reason::Pending { .. }))
+    {
+        let (workflow, parents) = (Some(waits.name), waits.parents);
+        *pending = Reason::Pending { workflow, parents, waits_on: waits.waits_on };
+    }
     Ok(Why::new(id, facts.kind, facts.queue, state, reasons))
 }
 
@@ -248,7 +259,7 @@ impl Facts {
                 self.way(&mut reasons);
             }
             JobState::Pending => {
-                reasons.push(Reason::Pending);
+                reasons.push(Reason::Pending { workflow: None, parents: Vec::new(), waits_on: 0 });
                 self.way(&mut reasons);
             }
             JobState::Quarantined => reasons.push(self.quarantined(ends)),

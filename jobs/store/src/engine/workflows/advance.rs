@@ -1,0 +1,428 @@
+//! What the end of jobs means for their workflows: events are taken up, children released, the failure
+//! policy applied, the workflow closed.
+//!
+//! One transaction at a time works on a workflow, whoever holds its row's lock. Others step over it:
+//! their events were committed before they tried, and who holds the lock looks for more once it has
+//! committed. So an event is taken up by whoever wrote it or by the one who was in the way, and only a
+//! process that dies in between leaves events to the scheduler.
+
+use crate::engine::jobs::act::end_waiting;
+use crate::{Db, Result, StoreFault};
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+use std::collections::BTreeMap;
+use switchyard_queue::{FailurePolicy, JobId, JobState, LaneId, WakeToken, WorkflowState, causes};
+use uuid::Uuid;
+
+/// Events taken up in one statement.
+const EVENTS: i64 = 5000;
+/// How often one caller goes on with what others wrote meanwhile; then it is left to them or to the
+/// scheduler, so that a settler of a large batch comes back to its results.
+const ROUNDS: usize = 20;
+/// Workflows that the scheduler takes up at once.
+const SWEPT: i64 = 200;
+/// Workflows forgotten in one statement: each may have thousands of jobs.
+const FORGOTTEN: i64 = 20;
+
+/// Takes up the events of these workflows, as far as nobody else is at it, and sends the wake-ups.
+pub(crate) async fn advance(
+    db: &Db,
+    connection: &mut PgConnection,
+    workflows: &[Uuid],
+) -> Result<()> {
+    let mut due = workflows.to_vec();
+    for _ in 0..ROUNDS {
+        let mut tx = connection.begin().await?;
+        let flows = lock(&mut tx, &due).await?;
+        if flows.is_empty() {
+            tx.rollback().await?;
+            return Ok(());
+        }
+        let wakes = take_up(&mut tx, flows).await?;
+        tx.commit().await?;
+        if !wakes.is_empty() {
+            db.wake().send(&wakes);
+        }
+        due = sqlx::query_scalar(
+            "select w.id from unnest($1::uuid[]) w(id)
+             where exists (select from engine.workflow_events e where e.workflow = w.id)",
+        )
+        .bind(&due)
+        .fetch_all(&mut *connection)
+        .await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The same after an end that is committed already: what fails here is left to the scheduler.
+pub(crate) async fn advance_soon(db: &Db, workflows: &[Uuid]) {
+    if workflows.is_empty() {
+        return;
+    }
+    let done = async {
+        let mut connection = db.engine().acquire().await?;
+        advance(db, &mut connection, workflows).await
+    };
+    if let Err(fault) = done.await {
+        left(&fault);
+    }
+}
+
+/// Says that the scheduler has to do it.
+pub(in crate::engine) fn left(fault: &StoreFault) {
+    tracing::warn!(
+        cause = causes(fault).join(": "),
+        "a workflow could not go on at once; the scheduler takes it up"
+    );
+}
+
+/// A workflow whose row is locked.
+pub(super) struct Flow {
+    id: Uuid,
+    policy: FailurePolicy,
+    state: WorkflowState,
+}
+
+impl Flow {
+    pub(super) fn of((id, policy, state): (Uuid, i16, i16)) -> Self {
+        // The table's checks allow no other numbers.
+        let policy = FailurePolicy::from_code(policy).unwrap_or_default();
+        let state = WorkflowState::from_code(state).unwrap_or(WorkflowState::Running);
+        Self { id, policy, state }
+    }
+
+    pub(super) fn state(&self) -> WorkflowState {
+        self.state
+    }
+
+    pub(super) fn cancelled(self) -> Self {
+        Self { state: WorkflowState::Cancelling, ..self }
+    }
+}
+
+async fn lock(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Flow>> {
+    let rows: Vec<(Uuid, i16, i16)> = sqlx::query_as(
+        "select id, policy, state from engine.workflows where id = any($1)
+         order by id for update skip locked",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(Flow::of).collect())
+}
+
+/// Takes up everything that there is about these workflows; gives the wake-ups for after the commit.
+/// What the policy cancels here makes events of its own, which are taken up in the next round.
+pub(super) async fn take_up(
+    connection: &mut PgConnection,
+    flows: Vec<Flow>,
+) -> Result<Vec<WakeToken>> {
+    let mut flows: BTreeMap<Uuid, Flow> = flows.into_iter().map(|f| (f.id, f)).collect();
+    let ids: Vec<Uuid> = flows.keys().copied().collect();
+    let mut wakes = Vec::new();
+    loop {
+        let ends = take_events(connection, &ids).await?;
+        let counts_as_done = |end: &End, state: Option<i16>| {
+            let policy = flows.get(&end.workflow).map(|f| f.policy);
+            match policy {
+                Some(FailurePolicy::Continue) => state.is_some(),
+                _ => state == Some(JobState::Completed.code()),
+            }
+        };
+        let passed: Vec<&End> = ends
+            .iter()
+            .filter(|e| !counts_as_done(e, e.before) && counts_as_done(e, Some(e.after)))
+            .collect();
+        wakes.extend(release(connection, &passed).await?);
+        let mut more = ends.len() as i64 >= EVENTS;
+        for flow in flows.values_mut() {
+            let mine = || ends.iter().filter(|e| e.workflow == flow.id);
+            if flow.policy == FailurePolicy::CancelRest
+                && flow.state == WorkflowState::Running
+                && mine().any(|e| e.fell)
+            {
+                set_failing(connection, flow.id).await?;
+                flow.state = WorkflowState::Failing;
+            }
+            if flow.policy == FailurePolicy::Hold {
+                let lost = mine().filter(|e| e.after == JobState::Cancelled.code());
+                let lost: Vec<i32> = lost.map(|e| e.place).collect();
+                more |= end_below(connection, flow.id, &lost).await?;
+            }
+            more |= end_rest(connection, flow, &mut wakes).await?;
+        }
+        if !more {
+            break;
+        }
+    }
+    close(connection, &ids).await?;
+    Ok(wakes)
+}
+
+/// What became of one job.
+#[derive(sqlx::FromRow)]
+struct End {
+    workflow: Uuid,
+    place: i32,
+    /// How it had ended before, if it had: a dead letter that was retried ends twice.
+    before: Option<i16>,
+    after: i16,
+    /// It was a dead letter or cancelled, be it that it completed since.
+    fell: bool,
+}
+
+/// Writes the ends into the workflow's own tables. Of several ends of one job the last counts: their
+/// numbers rise in the order of their commits, because each was written under the job's row lock.
+async fn take_events(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<End>> {
+    let ends = sqlx::query_as(
+        "with taken as (
+           delete from engine.workflow_events where ctid = any (array(
+             select ctid from engine.workflow_events where workflow = any($1)
+             order by workflow, id limit $2))
+           returning id, job_id, outcome, result
+         ), last as (
+           select distinct on (job_id) job_id, outcome, result,
+             bool_or(outcome <> 8) over (partition by job_id) as fell
+           from taken order by job_id, id desc
+         ), changed as (
+           update engine.workflow_jobs n set state = l.outcome, result = l.result
+           from last l join engine.workflow_jobs o on o.job_id = l.job_id
+           where n.job_id = l.job_id
+           returning n.workflow, n.place, o.state as before, n.state as after, l.fell
+         ), tallied as (
+           update engine.workflows w set completed = w.completed + t.completed,
+             failed = w.failed + t.failed, cancelled = w.cancelled + t.cancelled
+           from (
+             select c.workflow, sum(s.n) filter (where s.state = 8) as completed,
+               sum(s.n) filter (where s.state = 7) as failed,
+               sum(s.n) filter (where s.state = 9) as cancelled
+             from changed c
+             cross join lateral (values (c.before, -1), (c.after, 1), (7, 0), (8, 0), (9, 0)) s(state, n)
+             group by 1) t
+           where w.id = t.workflow
+         )
+         select workflow, place, before, after, fell from changed",
+    )
+    .bind(ids)
+    .bind(EVENTS)
+    .fetch_all(connection)
+    .await?;
+    Ok(ends)
+}
+
+/// Counts down what waits for these, and makes available what waits for nothing any more. It is due
+/// now, unless it was to run later: it did not wait for a worker all the time.
+async fn release(connection: &mut PgConnection, passed: &[&End]) -> Result<Vec<WakeToken>> {
+    if passed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let freed: Vec<(i32, i16, DateTime<Utc>)> = sqlx::query_as(
+        "with hit as (
+           select e.workflow, e.child, count(*)::int as n
+           from unnest($1::uuid[], $2::int[]) p(workflow, place)
+           join engine.workflow_edges e on e.workflow = p.workflow and e.parent = p.place
+           group by 1, 2
+         ), counted as (
+           update engine.workflow_jobs c set waits_on = c.waits_on - h.n
+           from hit h where c.workflow = h.workflow and c.place = h.child
+           returning c.job_id, c.waits_on
+         ), freed as (
+           update engine.jobs j set stage = (j.run_at > statement_timestamp())::int,
+             run_at = greatest(j.run_at, statement_timestamp())
+           from counted c where c.waits_on = 0 and j.id = c.job_id and j.stage = 2
+           returning j.lane, j.kind, j.priority, j.run_at, j.stage
+         ), deltas as (
+           insert into engine.counter_deltas (lane, kind, state, n)
+           select f.lane, f.kind, s.state, sum(s.n) from freed f
+           cross join lateral (values (4::int2, -1),
+             (engine.job_state(f.stage, 0::int2, null), 1)) s(state, n)
+           group by 1, 2, 3
+         )
+         select lane, priority, min(run_at) from freed where stage = 0 group by 1, 2",
+    )
+    .bind(passed.iter().map(|e| e.workflow).collect::<Vec<_>>())
+    .bind(passed.iter().map(|e| e.place).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(freed.into_iter().map(|(lane, p, at)| WakeToken::Work(LaneId(lane), p, at)).collect())
+}
+
+async fn set_failing(connection: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query("update engine.workflows set state = 1 where id = $1 and state = 0")
+        .bind(id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Cancels everything that waits for these, directly or through others; says whether there was any.
+/// All of it is pending, and nobody holds the lock of a pending job for long.
+async fn end_below(connection: &mut PgConnection, id: Uuid, lost: &[i32]) -> Result<bool> {
+    if lost.is_empty() {
+        return Ok(false);
+    }
+    let below: Vec<Uuid> = sqlx::query_scalar(
+        "with recursive below(place) as (
+           select e.child from engine.workflow_edges e where e.workflow = $1 and e.parent = any($2)
+           union
+           select e.child from below b
+           join engine.workflow_edges e on e.workflow = $1 and e.parent = b.place
+         )
+         select j.id from below b
+         join engine.workflow_jobs n on n.workflow = $1 and n.place = b.place and n.state is null
+         join engine.jobs j on j.id = n.job_id and j.stage = 2
+         order by j.id for update of j",
+    )
+    .bind(id)
+    .bind(lost)
+    .fetch_all(&mut *connection)
+    .await?;
+    if below.is_empty() {
+        return Ok(false);
+    }
+    let why = "cancelled because a job that it waited for was cancelled";
+    end_waiting(connection, &below, why).await?;
+    Ok(true)
+}
+
+/// Cancels what has not ended of a workflow that is to end; says whether there was anything to be
+/// taken up. What runs is asked to stop. A row that is locked (a claim, a job's own transaction) is
+/// left for the next time: [`end_cancelled`] comes by until nothing is left. Dead letters stay.
+async fn end_rest(
+    connection: &mut PgConnection,
+    flow: &Flow,
+    wakes: &mut Vec<WakeToken>,
+) -> Result<bool> {
+    let why = match flow.state {
+        WorkflowState::Failing => "cancelled with its workflow: another of its jobs failed",
+        WorkflowState::Cancelling => "cancelled by an operator with its workflow",
+        _ => return Ok(false),
+    };
+    let rest: Vec<(Uuid, bool)> = sqlx::query_as(
+        "select j.id, j.worker is not null
+         from engine.workflow_jobs n join engine.jobs j on j.id = n.job_id
+         where n.workflow = $1 and n.state is null and j.stage <> 5 and not j.cancel_requested
+         order by j.id for update of j skip locked",
+    )
+    .bind(flow.id)
+    .fetch_all(&mut *connection)
+    .await?;
+    let ids = |held: bool| -> Vec<Uuid> {
+        rest.iter().filter(|(_, h)| *h == held).map(|(id, _)| *id).collect()
+    };
+    let (running, waiting) = (ids(true), ids(false));
+    if !running.is_empty() {
+        sqlx::query("update engine.jobs set cancel_requested = true where id = any($1)")
+            .bind(&running)
+            .execute(&mut *connection)
+            .await?;
+        wakes.extend(running.into_iter().map(|id| WakeToken::Cancel(JobId(id))));
+    }
+    if waiting.is_empty() {
+        return Ok(false);
+    }
+    end_waiting(connection, &waiting, why).await?;
+    Ok(true)
+}
+
+/// Closes the workflows in which every job has ended, and judges closed ones anew: a dead letter may
+/// have been retried. While a workflow that holds goes on, a dead letter is no end.
+async fn close(connection: &mut PgConnection, ids: &[Uuid]) -> Result<()> {
+    sqlx::query(
+        "update engine.workflows set
+           state = case when state = 2 then 5 when failed + cancelled = 0 then 3 else 4 end,
+           finished_at = coalesce(finished_at, statement_timestamp())
+         where id = any($1) and state <> 5
+           and completed + cancelled + case when policy = 1 and state = 0 then 0 else failed end = total
+           and (finished_at is null or (state = 3) <> (failed + cancelled = 0))",
+    )
+    .bind(ids)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes up what a process left behind that died between the end of a job and its meaning for the
+/// workflow; gives how many workflows that were.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn advance_left(db: &Db) -> Result<u64> {
+    let left: Vec<(Uuid, bool)> = sqlx::query_as(
+        "select e.workflow, w.id is null
+         from (select distinct workflow from engine.workflow_events limit $1) e
+         left join engine.workflows w on w.id = e.workflow",
+    )
+    .bind(SWEPT)
+    .fetch_all(db.engine())
+    .await?;
+    let (gone, due): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, gone)| *gone);
+    if !gone.is_empty() {
+        // A dead letter that outlived its workflow was retried.
+        sqlx::query("delete from engine.workflow_events where workflow = any($1)")
+            .bind(gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>())
+            .execute(db.engine())
+            .await?;
+    }
+    each(db, due.into_iter().map(|(id, _)| id).collect()).await
+}
+
+/// Goes on ending the rest of workflows that failed or were cancelled; gives how many there are.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn end_cancelled(db: &Db) -> Result<u64> {
+    let ending =
+        sqlx::query_scalar("select id from engine.workflows where state in (1, 2) limit $1")
+            .bind(SWEPT)
+            .fetch_all(db.engine())
+            .await?;
+    each(db, ending).await
+}
+
+async fn each(db: &Db, workflows: Vec<Uuid>) -> Result<u64> {
+    if workflows.is_empty() {
+        return Ok(0);
+    }
+    let mut connection = db.engine().acquire().await?;
+    for id in &workflows {
+        advance(db, &mut connection, &[*id]).await?;
+    }
+    Ok(workflows.len() as u64)
+}
+
+/// Forgets the workflows that finished more than this many days ago; gives how many. Their jobs'
+/// history has its own time.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn forget(db: &Db, keep_days: u16) -> Result<u64> {
+    let mut forgotten = 0;
+    loop {
+        let n: i64 = sqlx::query_scalar(
+            "with gone as (
+               delete from engine.workflows where id = any (array(
+                 select id from engine.workflows
+                 where finished_at < statement_timestamp() - $1 * interval '1 day'
+                 order by finished_at limit $2 for update skip locked))
+               returning id
+             ), nodes as (
+               delete from engine.workflow_jobs n using gone g where n.workflow = g.id
+             ), edges as (
+               delete from engine.workflow_edges e using gone g where e.workflow = g.id
+             )
+             select count(*) from gone",
+        )
+        .bind(i32::from(keep_days))
+        .bind(FORGOTTEN)
+        .fetch_one(db.engine())
+        .await?;
+        forgotten += n.unsigned_abs();
+        if n < FORGOTTEN {
+            return Ok(forgotten);
+        }
+    }
+}
