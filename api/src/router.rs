@@ -40,6 +40,7 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::jobs::routes())
         .merge(routes::errors::routes())
         .merge(routes::jobs_enqueue::routes())
+        .merge(routes::workflows::routes())
         .merge(routes::health::routes())
         .merge(routes::metrics::routes())
         .split_for_parts();

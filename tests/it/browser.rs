@@ -273,7 +273,8 @@ async fn no_screen_is_wider_than_a_phone() {
     let browser = Browser::start().await;
     browser.sign_in(&ops).await;
     browser.client.set_window_size(390, 844).await.unwrap();
-    let lists = ["", "/leads", "/deliveries", "/messages", "/jobs", "/errors", "/schedules"];
+    let lists =
+        ["", "/leads", "/deliveries", "/messages", "/jobs", "/errors", "/workflows", "/schedules"];
     let lists = lists.into_iter().map(str::to_owned);
     let more = ["/workers", "/portals", "/portals/demo", "/jobs?state=pending"].map(str::to_owned);
     let single = [

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_domain::secrets::MasterKey;
-use switchyard_queue::{ArgsCipher, NewJob, Options};
+use switchyard_queue::{ArgsCipher, NewJob, Options, Workflow};
 use switchyard_store::{Keyring, Scope};
 use switchyard_tests::TestDb;
 use switchyard_tests::program::{Said, open_folder, say};
@@ -223,6 +223,36 @@ async fn failures_are_grouped_and_their_dead_letters_steered() {
     assert_eq!((none.code, &none.err_json()["error"]["code"]), (Some(1), &json!("not_found")));
     let both = desk.say(&["jobs", "errors", "--retry", "a", "--cancel", "b"]).await;
     assert_eq!(both.code, Some(2), "{both:?}");
+}
+
+#[tokio::test]
+async fn a_workflow_is_listed_shown_and_cancelled() {
+    let desk = Desk::new().await;
+    let job = || {
+        let (kind, timeout) = ("nobody.knows", std::time::Duration::from_secs(30));
+        NewJob::raw(kind, "maintenance", timeout, json!({}), Options::new())
+    };
+    let flow = Workflow::new("onboard").add("fetch", job()).add_after("merge", job(), ["fetch"]);
+    let mut tx = desk.test.db.begin(Scope::Platform).await.unwrap();
+    let id = tx.start_workflow(flow).await.unwrap().id.to_string();
+    tx.commit().await.unwrap();
+    let listed = desk.say(&["--json", "workflows", "list", "--state", "running"]).await.json();
+    let first = &listed["workflows"][0];
+    assert_eq!((&first["id"], &first["total"]), (&json!(id), &json!(2)));
+    let people = desk.say(&["workflows", "show", &id]).await.out;
+    let line = people.lines().find(|l| l.starts_with("  merge")).unwrap();
+    assert!(line.contains("pending") && line.contains("fetch"), "{people}");
+    let shown = desk.say(&["--json", "workflows", "show", &id]).await.json();
+    assert_eq!(shown["edges"], json!([{"parent": 0, "child": 1}]));
+    let cancelled = desk.say(&["workflows", "cancel", &id]).await;
+    assert_eq!(cancelled.out.trim(), format!("{id} is cancelled"));
+    let again = desk.say(&["--json", "workflows", "cancel", &id]).await;
+    assert_eq!((again.code, &again.err_json()["error"]["code"]), (Some(1), &json!("wrong_state")));
+    let none = "0198c0de-0000-7000-8000-000000000001";
+    for verb in ["show", "cancel"] {
+        let said = desk.say(&["--json", "workflows", verb, none]).await;
+        assert_eq!(said.err_json()["error"]["code"], "not_found");
+    }
 }
 
 #[tokio::test]

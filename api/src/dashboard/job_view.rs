@@ -126,7 +126,8 @@ impl JobView {
             ..act("discard", "Discard")
         };
         match self.state {
-            JobState::Available | JobState::Pending => vec![cancel, discard],
+            JobState::Pending => vec![cancel],
+            JobState::Available => vec![cancel, discard],
             JobState::Running => {
                 vec![Act { confirm: Some("Ask the worker to stop this job?"), ..cancel }]
             }

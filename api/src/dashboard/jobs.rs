@@ -270,6 +270,8 @@ fn facts(row: &JobRow) -> Vec<Fact> {
         (!row.partition.is_empty()).then(|| Fact::code("Partition", row.partition.clone())),
         row.tenant.map(|t| Fact::code("Tenant", t.to_string())),
         row.unique_key.clone().map(|k| Fact::code("Unique key", k)),
+        row.workflow
+            .map(|w| Fact::code("Workflow", w.to_string()).to(format!("/ops/workflows/{w}"))),
         row.request_id.clone().map(|r| Fact::code("Request", r)),
         row.trace.clone().map(|t| Fact::code("Trace", t)),
         (!row.state.is_final())

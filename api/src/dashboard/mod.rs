@@ -22,6 +22,8 @@ mod overview;
 mod portals;
 mod session;
 mod shell;
+mod workflow_graph;
+mod workflows;
 
 use crate::Api;
 use axum::Extension;
@@ -55,6 +57,9 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/workers/{worker}/{verb}", post(fleet::steer)),
         ("/errors", get(errors::list)),
         ("/errors/{fingerprint}/{verb}", post(errors::act)),
+        ("/workflows", get(workflows::list)),
+        ("/workflows/{id}", get(workflows::show)),
+        ("/workflows/{id}/{verb}", post(workflows::act)),
         ("/leads", get(leads::list)),
         ("/leads/{id}", get(leads::show)),
         ("/deliveries", get(deliveries::list)),

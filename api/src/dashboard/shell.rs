@@ -54,6 +54,7 @@ const MENU: &[Group] = &[
         title: "Engine",
         items: &[
             item("/ops/jobs", "Jobs", "job"),
+            item("/ops/workflows", "Workflows", "flow"),
             item("/ops/errors", "Errors", "alert"),
             item("/ops/schedules", "Schedules", "clock"),
             item("/ops/workers", "Workers", "worker"),

@@ -43,6 +43,8 @@ pub(crate) struct JobView {
     trace: Option<String>,
     /// The request that caused it.
     request_id: Option<String>,
+    /// The workflow that it belongs to.
+    workflow: Option<Uuid>,
     created_at: DateTime<Utc>,
     /// When it was or will be due.
     run_at: DateTime<Utc>,
@@ -81,6 +83,7 @@ impl From<JobRow> for JobView {
             error: j.error,
             trace: j.trace,
             request_id: j.request_id,
+            workflow: j.workflow.map(|w| w.0),
             created_at: j.created_at,
             run_at: j.run_at,
             deadline: j.deadline,

@@ -210,7 +210,7 @@ impl NewJobsRequest {
 
 impl NewJobRequest {
     /// The job, or what is wrong with it in a sentence.
-    fn into_job(mut self, api: &Api) -> Result<NewJob, String> {
+    pub(super) fn into_job(mut self, api: &Api) -> Result<NewJob, String> {
         self.check()?;
         let args = self.args.take();
         let job = self.plain(api, args)?;
@@ -294,15 +294,15 @@ impl NewJobRequest {
 }
 
 /// A request that is to have its effect once.
-struct Once {
-    key: String,
+pub(super) struct Once {
+    pub(super) key: String,
     digest: String,
 }
 
 impl Once {
     /// Keys of different administrators have nothing to do with each other.
     /// What is kept of a request with secret arguments is a keyed hash.
-    fn of(
+    pub(super) fn of(
         api: &Api,
         caller: &Caller<JobsEnqueue>,
         key: IdempotencyKey,
@@ -316,6 +316,19 @@ impl Once {
         }
         Some(Self { key, digest })
     }
+
+    /// The answer to the same request, if it was made before; otherwise the request is entered, and
+    /// its answer has to follow in this transaction.
+    pub(super) async fn earlier(&self, tx: &mut Tx) -> Result<Option<Value>, ApiError> {
+        match requests::enter(tx, &self.key, &self.digest).await? {
+            Request::New => Ok(None),
+            Request::Repeated(answer) => Ok(Some(answer)),
+            Request::Other => Err(ApiError::unprocessable(
+                "idempotency_key_reused",
+                "this idempotency key was used for another request; take a new one",
+            )),
+        }
+    }
 }
 
 fn digest_of(hash: &[u8]) -> String {
@@ -324,7 +337,7 @@ fn digest_of(hash: &[u8]) -> String {
 
 /// Marks the jobs of kinds that this program does not know and whose workers say that they are
 /// encrypted; of those that it knows it knows that too.
-async fn secret(api: &Api, mut jobs: Vec<NewJob>) -> Result<Vec<NewJob>, ApiError> {
+pub(super) async fn secret(api: &Api, mut jobs: Vec<NewJob>) -> Result<Vec<NewJob>, ApiError> {
     let known = api.registry.kinds();
     let foreign = |job: &NewJob| known.iter().all(|k| k.kind != job.kind);
     let names: Vec<&str> = jobs.iter().filter(|j| foreign(j)).map(|j| &*j.kind).collect();
@@ -360,20 +373,11 @@ async fn place(
 }
 
 async fn repeated(tx: &mut Tx, once: &Once) -> Result<Option<Vec<EnqueuedView>>, ApiError> {
-    match requests::enter(tx, &once.key, &once.digest).await? {
-        Request::New => Ok(None),
-        Request::Repeated(answer) => {
-            let mut jobs: Vec<EnqueuedView> =
-                serde_json::from_value(answer).map_err(ApiError::internal)?;
-            for job in &mut jobs {
-                job.inserted = false;
-                job.outcome = Placement::Standing.as_str().to_owned();
-            }
-            Ok(Some(jobs))
-        }
-        Request::Other => Err(ApiError::unprocessable(
-            "idempotency_key_reused",
-            "this idempotency key was used for another request; take a new one",
-        )),
+    let Some(answer) = once.earlier(tx).await? else { return Ok(None) };
+    let mut jobs: Vec<EnqueuedView> = serde_json::from_value(answer).map_err(ApiError::internal)?;
+    for job in &mut jobs {
+        job.inserted = false;
+        job.outcome = Placement::Standing.as_str().to_owned();
     }
+    Ok(Some(jobs))
 }

@@ -16,3 +16,5 @@ pub(crate) mod queues;
 pub(crate) mod territories;
 mod views;
 pub(crate) mod webhooks;
+mod workflow_views;
+pub(crate) mod workflows;

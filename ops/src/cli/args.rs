@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
-use switchyard_queue::{JobId, JobState};
+use switchyard_queue::{JobId, JobState, WorkflowId, WorkflowState};
 
 /// The job platform for lead marketplaces.
 #[derive(Debug, Parser)]
@@ -54,6 +54,11 @@ pub(super) enum Command {
     Jobs {
         #[command(subcommand)]
         command: Jobs,
+    },
+    /// Look at workflows and cancel them
+    Workflows {
+        #[command(subcommand)]
+        command: Workflows,
     },
     /// Look at queues, pause them and let them go on
     Queues {
@@ -186,6 +191,41 @@ pub(super) struct JobsErrors {
     /// Give all dead letters of this group up
     #[arg(long, value_name = "FINGERPRINT", conflicts_with_all = ["kind", "limit"])]
     pub(super) cancel: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Workflows {
+    /// Workflows, the newest first
+    List(WorkflowsList),
+    /// One workflow: its jobs, indented by what they wait for
+    Show {
+        /// Id of the workflow
+        workflow: WorkflowId,
+        /// At most this many jobs
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        jobs: u16,
+    },
+    /// Cancel all that has not ended; what runs is asked to stop
+    Cancel {
+        /// Id of the workflow
+        workflow: WorkflowId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WorkflowsList {
+    /// Only workflows in this state
+    #[arg(long)]
+    pub(super) state: Option<WorkflowState>,
+    /// Only workflows of this name
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Only workflows before this one: the last of the page before
+    #[arg(long, value_name = "WORKFLOW")]
+    pub(super) before: Option<WorkflowId>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) limit: u16,
 }
 
 #[derive(Debug, Subcommand)]

@@ -124,6 +124,7 @@ fn told(detail: &JobDetail) -> String {
         ("deadline", optional(job.deadline)),
         ("started", optional(job.started_at)),
         ("finished", optional(job.finished_at)),
+        ("workflow", job.workflow.map_or_else(|| "-".to_owned(), |w| w.to_string())),
         ("request", text(&job.request_id)),
         ("trace", text(&job.trace)),
         ("error", text(&job.error)),

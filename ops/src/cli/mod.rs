@@ -11,6 +11,7 @@ pub(crate) mod output;
 mod run;
 mod setup;
 mod steer;
+mod workflows;
 
 use crate::config::{Config, Needs, Overrides};
 use crate::{Fault, logging};
@@ -55,6 +56,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Enqueue(enqueue) => enqueue::enqueue(&global, &enqueue, output).await,
         Command::Jobs { command } => jobs::run(&global, &command, output).await,
         Command::Keys { command } => keys::run(&global, &command, output).await,
+        Command::Workflows { command } => workflows::run(&global, &command, output).await,
         Command::Queues { command } => steer::queues(&global, &command, output).await,
         Command::Workers { command } => steer::workers(&global, &command, output).await,
         Command::Doctor(doctor) => doctor::run(&global, &doctor, output).await,

@@ -11,3 +11,4 @@ mod sign_in;
 mod slow;
 mod support;
 mod webhooks;
+mod workflows;

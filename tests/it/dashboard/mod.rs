@@ -7,3 +7,4 @@ mod live;
 mod progress;
 mod screens;
 pub mod support;
+mod workflows;

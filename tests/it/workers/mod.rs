@@ -10,3 +10,4 @@ mod progress;
 mod sharing;
 mod stage;
 mod suspects;
+mod workflows;

@@ -50,8 +50,9 @@ struct Open {
 /// Locks an open job; `None` if there is none (then it may be in history, and a statement that
 /// looks there now sees it). The lock waits for a job's own transaction, but not for ever.
 async fn lock(connection: &mut PgConnection, id: JobId) -> Result<Option<Open>> {
+    type Row = (i32, String, i16, Option<String>, Option<Uuid>);
     sqlx::query("select set_config('lock_timeout', '3s', true)").execute(&mut *connection).await?;
-    let row: Option<(i32, String, i16, Option<String>, Option<Uuid>)> = sqlx::query_as(
+    let row: Option<Row> = sqlx::query_as(
         "select lane, kind, engine.job_state(stage, attempt, worker), unique_key, workflow
          from engine.jobs where id = $1 for update",
     )
