@@ -9,10 +9,10 @@ mod advance;
 mod read;
 mod start;
 mod steer;
+mod upkeep;
 
 pub(super) use advance::left;
 pub(crate) use advance::{advance, advance_soon};
-pub use advance::{advance_left, end_cancelled, forget};
 pub(super) use read::waits_for;
 pub use read::{
     Fan, NodeRow, Parent, Tally, WorkflowDetail, WorkflowFilter, WorkflowRow, find, list, parents,
@@ -20,3 +20,4 @@ pub use read::{
 };
 pub(crate) use start::start;
 pub use steer::{Refusal, cancel};
+pub use upkeep::{advance_left, end_cancelled, forget};
