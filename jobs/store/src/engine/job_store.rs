@@ -18,6 +18,10 @@ use uuid::Uuid;
 /// have run out by themselves.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
 
+/// How long a settler lets workflows go on before it comes back to its results, which are written: a
+/// worker must not take a slow workflow for a settlement that failed. What is left is the scheduler's.
+const ADVANCE: Duration = Duration::from_secs(5);
+
 /// Jobs in PostgreSQL. Cheap to clone; clones share four connections: one claims, two settle, one
 /// renews and looks for the dead. A presence has one more for each worker. Connections are made
 /// when they are needed and made anew when they break.
@@ -88,7 +92,7 @@ impl PgJobStore {
         }
         let ids: Vec<Uuid> = written.workflows.iter().copied().collect();
         let advance = workflows::advance(&self.0.db, line.connection(), &ids);
-        match within(limit, advance).await {
+        match within(limit.min(ADVANCE), advance).await {
             Ok(()) => line.keep(),
             Err(fault) => workflows::left(&fault),
         }
