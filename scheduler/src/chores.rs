@@ -58,6 +58,10 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         }),
         count_stuck(),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
+        // One slice a minute: after an upgrade that finds a month of them, claims still come first.
+        chore("seal the slices of past days", Duration::from_secs(60), |db| async move {
+            maintenance::seal_slice(&db).await
+        }),
         chore("drop old slices", hour * 24, move |db| async move {
             maintenance::drop_slices(&db, keep).await
         }),

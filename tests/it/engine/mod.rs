@@ -15,6 +15,7 @@ mod random;
 mod retention;
 mod roles;
 mod sealed;
+mod search;
 mod settle;
 mod slices;
 mod sql_enqueue;

@@ -235,6 +235,25 @@ pub async fn drop_slices(db: &Db, keep: KeepDays) -> Result<u64> {
     Ok(u64::from(n.unsigned_abs()))
 }
 
+/// Builds the indexes for searching on one slice of the history whose day is over, the oldest that
+/// lacks them; gives how many it was, 0 or 1. One process at a time: another's call meanwhile does
+/// nothing.
+///
+/// # Errors
+/// If the database is not available, or a long reader is in the way (then a later call succeeds).
+pub async fn seal_slice(db: &Db) -> Result<u64> {
+    let mut tx = db.engine().begin().await?;
+    // A day of some million jobs takes minutes.
+    sqlx::query("select set_config('statement_timeout', '30min', true)").execute(&mut *tx).await?;
+    let sealed: Option<String> =
+        sqlx::query_scalar("select engine.seal_slice()::text").fetch_one(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(sealed.map_or(0, |slice| {
+        tracing::info!(slice, "a day of the history is sealed");
+        1
+    }))
+}
+
 /// Looks for workers that died, so that their jobs are found even where no other worker looks;
 /// wakes everybody if there are any. Gives how many were found dead just now.
 ///

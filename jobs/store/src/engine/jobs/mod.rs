@@ -4,18 +4,22 @@
 pub(in crate::engine) mod act;
 mod counts;
 pub mod errors;
+mod filter;
 mod read;
 mod reason;
+mod search;
 mod steer;
 mod stuck;
 mod why;
 
 pub use act::{Refusal, cancel, discard, retry};
 pub use counts::{LaneCount, QueueSummary, counts, queues};
+pub use filter::{ArgMatch, Filter, filter_of};
 pub use read::{
     AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,
 };
 pub use reason::{Ahead, Reason};
+pub use search::{Cursor, Found, search};
 pub use steer::{pause, pause_partition, quiet};
 pub use stuck::{StuckKind, stuck};
 pub use why::{Verdict, Why, why};

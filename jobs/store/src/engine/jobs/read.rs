@@ -1,11 +1,13 @@
 //! Looking at jobs, open and finished alike.
 
+use super::filter::Filter;
+use super::search::HELD;
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{Postgres, QueryBuilder, Row};
 use switchyard_queue::{JobId, JobState, LaneId, WorkerId, WorkflowId, shown_args};
 use uuid::Uuid;
 
@@ -140,7 +142,8 @@ pub struct JobDetail {
     pub attempts: Vec<AttemptRow>,
 }
 
-/// Which jobs to list. `None` means any.
+/// Which jobs to list, in the order of their ids. `None` means any. For everything else that one can
+/// ask see [`super::Filter`].
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
     /// State.
@@ -192,9 +195,9 @@ impl WorkerRow {
     }
 }
 
-/// The columns of [`JobRow`], of an open job `j` in lane `l`, of the kind `k` if that was declared. A
-/// job that nobody holds has no `claimed_at`, and what was said before the claim is another attempt's.
-macro_rules! open {
+/// The columns of [`JobRow`], of an open job `j` in lane `l`. A job that nobody holds has no
+/// `claimed_at`, and what was said before the claim is another attempt's.
+macro_rules! open_columns {
     () => {
         "select j.id, j.kind, l.queue, l.partition, j.lane,
            engine.job_state(j.stage, j.attempt, j.worker) as state, j.priority, j.attempt,
@@ -205,24 +208,42 @@ macro_rules! open {
            case when j.progress_at >= j.claimed_at then j.progress end as progress,
            case when j.progress_at >= j.claimed_at then j.progress_note end as progress_note,
            case when j.progress_at >= j.claimed_at then j.progress_at end as progress_at,
-           engine.stuck_since(j.claimed_at, j.progress_at, k.stuck_after_ms) as stuck_since
-         from engine.jobs j join engine.lanes l on l.id = j.lane
-         left join engine.kinds k on k.kind = j.kind "
+           engine.stuck_since(j.claimed_at, j.progress_at,
+             (select k.stuck_after_ms from engine.kinds k where k.kind = j.kind)) as stuck_since "
     };
 }
 
 /// The same of a finished job.
-macro_rules! finished {
+macro_rules! finished_columns {
     () => {
         "select j.id, j.kind, l.queue, l.partition, j.lane, j.outcome as state, j.priority,
            j.attempt, j.max_attempts, j.crashes, j.worker, false as cancel_requested, j.timeout_ms,
            j.tenant, j.unique_key, j.error, j.trace, j.request_id, j.workflow, j.created_at, j.run_at,
            j.started_at, j.finished_at, null::float4 as progress, null::text as progress_note,
            null::timestamptz as progress_at, null::timestamptz as stuck_since,
-           null::timestamptz as deadline
-         from engine.job_history j join engine.lanes l on l.id = j.lane "
+           null::timestamptz as deadline "
     };
 }
+
+macro_rules! open {
+    () => {
+        concat!(open_columns!(), "from engine.jobs j join engine.lanes l on l.id = j.lane ")
+    };
+}
+
+macro_rules! finished {
+    () => {
+        concat!(
+            finished_columns!(),
+            "from engine.job_history j join engine.lanes l on l.id = j.lane "
+        )
+    };
+}
+
+/// `select` and the columns of an open job, for [`super::search`].
+pub(super) const OPEN: &str = open_columns!();
+/// The same of a finished job.
+pub(super) const FINISHED: &str = finished_columns!();
 
 const DEFAULT_LIMIT: u32 = 50;
 const LONGEST_PAGE: u32 = 1000;
@@ -250,97 +271,59 @@ pub async fn list(db: &Db, filter: &JobFilter) -> Result<Vec<JobRow>> {
     Ok(rows)
 }
 
-/// Not kept as a prepared statement: planned with its values, a condition that is not used falls
-/// away, and the partial index of the stage is found.
-async fn open_page(db: &Db, filter: &JobFilter, limit: u32) -> Result<Vec<JobRow>> {
-    let stages: Option<Vec<i16>> = filter.state.map(|state| match state {
-        JobState::Scheduled | JobState::Retryable => vec![1],
-        JobState::Pending => vec![2],
-        JobState::Quarantined => vec![4],
-        JobState::Discarded => vec![5],
-        _ => vec![0, 3],
-    });
-    let rows = sqlx::query_as(concat!(
-        open!(),
-        "where ($1::int2[] is null or j.stage = any($1))
-           and ($2::int2 is null or engine.job_state(j.stage, j.attempt, j.worker) = $2)
-           and ($3::text is null or j.kind = $3)
-           and ($4::text is null or l.queue = $4)
-           and ($5::uuid is null or j.tenant = $5)
-           and ($6::uuid is null or j.id < $6)
-         order by j.id desc limit $7"
-    ))
-    .bind(stages)
-    .bind(filter.state.map(JobState::code))
-    .bind(&filter.kind)
-    .bind(&filter.queue)
-    .bind(filter.tenant)
-    .bind(filter.before.map(|id| id.0))
-    .bind(i64::from(limit))
-    .persistent(false)
-    .fetch_all(db.engine())
-    .await?;
-    Ok(rows)
+impl JobFilter {
+    fn conditions(&self) -> Filter {
+        Filter {
+            states: self.state.into_iter().collect(),
+            kinds: self.kind.clone().into_iter().collect(),
+            queue: self.queue.clone(),
+            tenant: self.tenant,
+            ..Filter::default()
+        }
+    }
+
+    /// Not kept as a prepared statement: planned with its values, the partial index of the stage is
+    /// found.
+    async fn fetch(
+        &self,
+        db: &Db,
+        mut sql: QueryBuilder<Postgres>,
+        limit: u32,
+    ) -> Result<Vec<JobRow>> {
+        if let Some(before) = self.before {
+            sql.push(" and j.id < ").push_bind(before.0);
+        }
+        sql.push(" order by j.id desc limit ").push_bind(i64::from(limit));
+        Ok(sql.build_query_as().persistent(false).fetch_all(db.engine()).await?)
+    }
 }
 
-/// Running jobs are in no index of their own (a claim must change no indexed column), but the
-/// counters say which lanes have some and how many, and they stand at the head of their lane: each
-/// lane's range of the claim index is read until all of them were seen.
+async fn open_page(db: &Db, filter: &JobFilter, limit: u32) -> Result<Vec<JobRow>> {
+    let conditions = filter.conditions();
+    let mut sql = QueryBuilder::new(concat!(open!(), "where true"));
+    if let Some(stages) = conditions.stages() {
+        sql.push(" and j.stage = any(").push_bind(stages).push(")");
+    }
+    conditions.push_open(&mut sql);
+    filter.fetch(db, sql, limit).await
+}
+
 async fn running_page(db: &Db, filter: &JobFilter, limit: u32) -> Result<Vec<JobRow>> {
-    let rows = sqlx::query_as(concat!(
-        "with busy as materialized (
-           select c.lane, sum(c.n)::bigint as n
-           from (select lane, state, n from engine.counters
-                 union all
-                 select lane, state, n from engine.counter_deltas) c
-           where c.state = 3 group by 1 having sum(c.n) > 0
-         ), held as materialized (
-           select r.id from busy cross join lateral (
-             select w.id from engine.jobs w
-             where w.lane = busy.lane and w.stage = 0 and w.worker is not null
-             order by w.priority, w.run_at, w.id limit busy.n) r
-         ) ",
-        open!(),
-        "where j.id in (select id from held)
-           and ($1::text is null or j.kind = $1)
-           and ($2::text is null or l.queue = $2)
-           and ($3::uuid is null or j.tenant = $3)
-           and ($4::uuid is null or j.id < $4)
-           and (not $6 or engine.stuck_since(j.claimed_at, j.progress_at, k.stuck_after_ms) is not null)
-         order by j.id desc limit $5"
-    ))
-    .bind(&filter.kind)
-    .bind(&filter.queue)
-    .bind(filter.tenant)
-    .bind(filter.before.map(|id| id.0))
-    .bind(i64::from(limit))
-    .bind(filter.stuck)
-    .persistent(false)
-    .fetch_all(db.engine())
-    .await?;
-    Ok(rows)
+    let mut sql = QueryBuilder::new(HELD);
+    sql.push(concat!(open!(), "where j.id in (select id from held)"));
+    filter.conditions().push_open(&mut sql);
+    if filter.stuck {
+        sql.push(
+            " and engine.stuck_since(j.claimed_at, j.progress_at, (select k.stuck_after_ms from engine.kinds k where k.kind = j.kind)) is not null",
+        );
+    }
+    filter.fetch(db, sql, limit).await
 }
 
 async fn finished_page(db: &Db, filter: &JobFilter, limit: u32) -> Result<Vec<JobRow>> {
-    let rows = sqlx::query_as(concat!(
-        finished!(),
-        "where ($1::int2 is null or j.outcome = $1)
-           and ($2::text is null or j.kind = $2)
-           and ($3::text is null or l.queue = $3)
-           and ($4::uuid is null or j.tenant = $4)
-           and ($5::uuid is null or j.id < $5)
-         order by j.id desc limit $6"
-    ))
-    .bind(filter.state.map(JobState::code))
-    .bind(&filter.kind)
-    .bind(&filter.queue)
-    .bind(filter.tenant)
-    .bind(filter.before.map(|id| id.0))
-    .bind(i64::from(limit))
-    .persistent(false)
-    .fetch_all(db.engine())
-    .await?;
-    Ok(rows)
+    let mut sql = QueryBuilder::new(concat!(finished!(), "where true"));
+    filter.conditions().push_finished(&mut sql);
+    filter.fetch(db, sql, limit).await
 }
 
 /// One job, wherever it is.
