@@ -87,7 +87,7 @@ impl TestDb {
             let result = SettleAs::Discard(ErrorReport { class: "error", message });
             Settlement { held: Held { id: job.id, fence: job.fence }, result, ran: Duration::ZERO }
         };
-        let claimed = store.claim(&claim).await.expect("a claim");
+        let claimed = store.claim(&claim).await.expect("a claim").jobs;
         let failed: Vec<_> = claimed.iter().enumerate().map(fail).collect();
         store.settle(&failed).await.expect("results");
         let groups = errors::list(&self.db, &ErrorFilter::default()).await.expect("groups");

@@ -93,6 +93,9 @@ impl<S: JobStore> Claims<S> {
     /// Does one thing. `Some`: there is nothing more to do until that instant.
     async fn step(&mut self, id: WorkerId) -> Result<Option<Instant>, StoreError> {
         self.listen();
+        if self.worker.flight.take_freed() {
+            self.lanes.slot_freed();
+        }
         if !self.unknown.is_empty() {
             self.ask().await?;
         }
@@ -172,7 +175,7 @@ impl<S: JobStore> Claims<S> {
         }
         if let Some(lane) = self.suspects.turn(Instant::now()) {
             if empty {
-                return Plan::Claim(vec![LaneTake::whole(lane, 1)], true);
+                return Plan::Claim(vec![self.lanes.first(lane)], true);
             }
             return Plan::Wait(a_while);
         }
@@ -182,7 +185,8 @@ impl<S: JobStore> Claims<S> {
         }
         let takes = self.lanes.next(room, self.suspects.lanes(), Instant::now());
         if takes.is_empty() {
-            return Plan::Wait(self.refresh_at.min(a_while));
+            let until = self.refresh_at.min(a_while);
+            return Plan::Wait(self.lanes.next_try().map_or(until, |at| at.min(until)));
         }
         Plan::Claim(takes, false)
     }
@@ -195,17 +199,12 @@ impl<S: JobStore> Claims<S> {
     ) -> Result<(), StoreError> {
         let worker = Arc::clone(&self.worker);
         let lease = worker.config.lease;
-        let dead = worker.dead();
-        let request = ClaimRequest {
-            worker: id,
-            kinds: &worker.kinds,
-            lanes: &takes,
-            lease,
-            dead: &dead,
-            alone,
-        };
+        let (dead, kinds) = (worker.dead(), worker.kinds.claimed());
+        let request =
+            ClaimRequest { worker: id, kinds: &kinds, lanes: &takes, lease, dead: &dead, alone };
         let began = Instant::now();
-        let jobs = within(lease, "claim", worker.store.claim(&request)).await?;
+        let claim = within(lease, "claim", worker.store.claim(&request)).await?;
+        let (jobs, held_back) = (claim.jobs, claim.held_back);
         let places: Vec<(LaneId, Place)> = jobs.iter().map(|j| (j.lane, j.place())).collect();
         self.fruitful |= !jobs.is_empty();
         let suspects: Vec<LaneId> =
@@ -222,9 +221,11 @@ impl<S: JobStore> Claims<S> {
             }
         }
         if alone {
-            self.suspects.claimed_alone(!places.is_empty(), !suspects.is_empty());
+            // A lane whose limits allow nothing now may have suspects still.
+            let refused = held_back.iter().any(|h| h.allowed == 0);
+            self.suspects.claimed_alone(!places.is_empty(), !suspects.is_empty(), refused);
         } else {
-            self.lanes.claimed(&takes, &places, Instant::now());
+            self.lanes.claimed(&takes, &places, &held_back, Instant::now());
             self.suspects.met(&suspects, Instant::now());
         }
         if let Err(too_late) = worker.handoff.push(run) {

@@ -5,7 +5,7 @@
 //! dropped it and why, the entry is gone, so nothing can leak.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use switchyard_queue::{ClaimedJob, Fence, Held, JobId, Progress, Renewed, Report, WorkerId};
@@ -81,7 +81,9 @@ pub(crate) struct Flight {
     open: AtomicUsize,
     /// Attempts that came to an end, ever.
     ended: AtomicUsize,
-    /// Wakes the claim loop: room was made, or the table is empty.
+    /// A job that took up a slot under a limit has left the table.
+    freed: AtomicBool,
+    /// Wakes the claim loop: room was made, a slot is free, or the table is empty.
     pub(crate) moved: Notify,
 }
 
@@ -143,6 +145,11 @@ impl Flight {
     /// Attempts that came to an end since the start, for measuring.
     pub(crate) fn ended(&self) -> usize {
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether a slot under a limit came free since this was asked last.
+    pub(crate) fn take_freed(&self) -> bool {
+        self.freed.swap(false, Ordering::AcqRel)
     }
 
     /// Jobs that are claimed and whose end is not written down.
@@ -274,12 +281,15 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.over();
-        let empty = {
+        let (limited, empty) = {
             let mut table = self.flight.table();
-            table.entries.remove(&self.key);
-            table.entries.is_empty()
+            let entry = table.entries.remove(&self.key);
+            (entry.is_some_and(|e| e.flying.job.limited), table.entries.is_empty())
         };
-        if empty {
+        if limited {
+            self.flight.freed.store(true, Ordering::Release);
+        }
+        if empty || limited {
             self.flight.moved.notify_one();
         }
     }

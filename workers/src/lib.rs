@@ -18,6 +18,7 @@ mod drain;
 mod execute;
 mod flight;
 mod handoff;
+mod kinds;
 mod lanes;
 mod lease;
 mod meters;
@@ -37,6 +38,7 @@ use crate::drain::{Signs, Tasks};
 use crate::execute::{Router, SettleLayer};
 use crate::flight::Flight;
 use crate::handoff::Handoff;
+use crate::kinds::Kinds;
 use crate::meters::Meters;
 use crate::settle::{SettleQueue, SettleReceiver};
 use crate::wakeups::Signals;
@@ -59,7 +61,7 @@ struct Worker<S> {
     wake: Arc<dyn Wake>,
     config: WorkerConfig,
     /// Names of the kinds it can run.
-    kinds: Vec<String>,
+    kinds: Kinds,
     /// Queues it serves.
     queues: Vec<String>,
     /// What it tells others of the kinds.
@@ -140,7 +142,7 @@ fn worker<S>(
     Worker {
         store,
         wake,
-        kinds: dispatcher.names().iter().map(|&n| n.to_owned()).collect(),
+        kinds: Kinds::new(dispatcher.names()),
         queues,
         declares: dispatcher.kinds().to_vec(),
         flight: Arc::default(),

@@ -112,9 +112,10 @@ pub(crate) async fn reap<S: JobStore>(worker: Arc<Worker<S>>) {
         tokio::time::sleep(wait).await;
         let me = *worker.session.borrow();
         wait = match within(PATIENCE, "look for dead workers", worker.store.reap(me)).await {
-            Ok(Reaped { gone, live, quiet }) => {
+            Ok(Reaped { gone, live, quiet, paused_kinds }) => {
                 backoff.reset();
                 tell(&worker, quiet);
+                pause(&worker, paused_kinds);
                 if worker.session.borrow().is_some_and(|me| gone.contains(&me)) {
                     worker.declared_dead.notify_one();
                 }
@@ -144,12 +145,21 @@ fn tell<S>(worker: &Worker<S>, quiet: bool) {
     }
 }
 
+/// Takes in which kinds are paused. What was stepped over may lie anywhere in its lane.
+fn pause<S>(worker: &Worker<S>, mut paused: Vec<String>) {
+    paused.sort_unstable();
+    if worker.kinds.pause(paused) {
+        tracing::info!(paused = ?worker.kinds.paused(), "the kinds that are paused have changed");
+        worker.signals.everywhere();
+    }
+}
+
 fn info<S: JobStore>(worker: &Worker<S>) -> WorkerInfo {
     WorkerInfo {
         host: host(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        kinds: worker.kinds.clone(),
+        kinds: worker.kinds.all().to_vec(),
         queues: worker.queues.clone(),
         declares: worker.declares.clone(),
     }

@@ -59,11 +59,11 @@ impl Suspects {
     }
 
     /// The claim of one job from the lane whose turn it was brought `something`, and that is a
-    /// `suspect`.
-    pub(crate) fn claimed_alone(&mut self, something: bool, suspect: bool) {
+    /// `suspect`; or its limits `refused` it.
+    pub(crate) fn claimed_alone(&mut self, something: bool, suspect: bool, refused: bool) {
         let lane = self.lanes.pop_front();
-        if something && suspect {
-            self.running = true;
+        self.running |= something && suspect;
+        if (something && suspect) || refused {
             self.lanes.extend(lane);
         }
         // The turn ends here and nowhere else, so that whoever waited for the worker to be idle

@@ -50,10 +50,15 @@ impl FromStr for JobId {
 #[serde(transparent)]
 pub struct WorkerId(pub i64);
 
-/// A lane: one partition of one queue.
+/// A lane: one partition of one queue, and of those jobs of it that name the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LaneId(pub i32);
+
+/// A limit on what may run; see [`crate::HeldBack`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LimitId(pub i32);
 
 /// The fencing token of one claim. It rises with every claim of the job; a result that carries an
 /// older one is refused.

@@ -99,6 +99,8 @@ pub struct NewJob {
     pub queue: Cow<'static, str>,
     /// Fair-share key within the queue; empty for none.
     pub partition: String,
+    /// Key whose limits hold for it, see [`Options::limit_key`]; empty for none.
+    pub limit_key: String,
     /// Lower runs first.
     pub priority: i16,
     /// Wait before it is due, by the database's clock.
@@ -175,6 +177,7 @@ impl NewJob {
             kind,
             queue: queue.into(),
             partition: options.partition,
+            limit_key: options.limit_key,
             priority: options.priority,
             delay,
             run_at,
@@ -312,6 +315,8 @@ pub struct ClaimedJob {
     pub created_at: DateTime<Utc>,
     /// When it was due.
     pub run_at: DateTime<Utc>,
+    /// It takes up a place under a limit, which is free again when its result is written.
+    pub limited: bool,
 }
 
 impl ClaimedJob {

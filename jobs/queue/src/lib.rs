@@ -32,7 +32,7 @@ pub use canonical::{canonical, digest};
 pub use causes::causes;
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use context::Context;
-pub use ids::{Fence, JobId, LaneId, WorkerId};
+pub use ids::{Fence, JobId, LaneId, LimitId, WorkerId};
 pub use job::{ClaimedJob, Enqueued, Job, NewJob, Placement, Retention, SUSPECT_AFTER};
 pub use options::{Options, QueueName, Replaces};
 pub use outbox::Outbox;
@@ -46,8 +46,8 @@ pub use schedule::{MissedPolicy, ScheduleSpec};
 pub use sealed::{ArgsCipher, SealFault, opened_args, sealed_form, sealed_parts, shown_args};
 pub use state::JobState;
 pub use store::{
-    ActiveLane, ClaimRequest, ErrorReport, Held, JobStore, LaneTake, Place, Presence, Reaped,
-    Renewed, SettleAs, Settlement, StoreError, Stretch, WorkerInfo,
+    ActiveLane, Claim, ClaimRequest, ErrorReport, Held, HeldBack, JobStore, LaneTake, Place,
+    Presence, Reaped, Renewed, SettleAs, Settlement, StoreError, Stretch, Until, WorkerInfo,
 };
 pub use trace::TraceContext;
 pub use wake::{Wake, WakeError, WakeToken};

@@ -61,6 +61,7 @@ impl Replaces {
 pub struct Options {
     pub(crate) priority: i16,
     pub(crate) partition: String,
+    pub(crate) limit_key: String,
     pub(crate) unique: Option<Unique>,
     pub(crate) unique_for: Option<Duration>,
     pub(crate) replaces: Replaces,
@@ -76,6 +77,7 @@ impl Default for Options {
         Self {
             priority: 0,
             partition: String::new(),
+            limit_key: String::new(),
             unique: None,
             unique_for: None,
             replaces: Replaces::default(),
@@ -106,6 +108,15 @@ impl Options {
     #[must_use]
     pub fn partition(mut self, key: impl fmt::Display) -> Self {
         self.partition = key.to_string();
+        self
+    }
+
+    /// Counts under the limits of this key as well, in whatever queue it waits: `whatsapp` for all
+    /// that calls the same provider, say. Set with `switchyard limits set`; without such a limit it
+    /// changes nothing but that the job waits in a line of its own.
+    #[must_use]
+    pub fn limit_key(mut self, key: impl fmt::Display) -> Self {
+        self.limit_key = key.to_string();
         self
     }
 

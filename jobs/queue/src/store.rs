@@ -1,6 +1,6 @@
 //! What a worker needs of the store of jobs. PostgreSQL implements it in `switchyard-store`.
 
-use crate::{ClaimedJob, Fence, JobId, KindInfo, LaneId, Report, WorkerId};
+use crate::{ClaimedJob, Fence, JobId, KindInfo, LaneId, LimitId, Report, WorkerId};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use std::error::Error;
@@ -75,13 +75,21 @@ pub struct Reaped {
     pub live: usize,
     /// The worker that asks was told to claim no more.
     pub quiet: bool,
+    /// Kinds that are paused: nobody is to claim jobs of theirs.
+    pub paused_kinds: Vec<String>,
 }
 
-/// A lane with work that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A lane of a queue that a worker serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveLane {
     /// The lane.
     pub lane: LaneId,
+    /// Which of the queues that were asked for it belongs to.
+    pub queue: usize,
+    /// The queue's share when several queues have work, in proportion to the others'; at least 1.
+    pub weight: u32,
+    /// The limits that its jobs are under.
+    pub limits: Vec<LimitId>,
 }
 
 /// Where a job stands in its lane: the most urgent priority first, then the earliest, then by id.
@@ -138,14 +146,48 @@ pub struct LaneTake {
     /// Where to look, in this order. What was claimed before lies behind, as dead versions of rows
     /// that a scan from the beginning would step over again and again.
     pub stretches: Vec<Stretch>,
+    /// The lane is under limits. A lane of which this is not so gives nothing to a claim that says
+    /// otherwise, so nobody gets past a limit of which they have not heard yet.
+    pub limited: bool,
 }
 
 impl LaneTake {
     /// From the whole lane.
     #[must_use]
     pub fn whole(lane: LaneId, take: u32) -> Self {
-        Self { lane, take, stretches: vec![Stretch::whole()] }
+        Self { lane, take, stretches: vec![Stretch::whole()], limited: false }
     }
+}
+
+/// What a claim brought.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// The jobs.
+    pub jobs: Vec<ClaimedJob>,
+    /// Lanes whose limits allowed less than was asked for.
+    pub held_back: Vec<HeldBack>,
+}
+
+/// A lane whose limits allowed less than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// The lane.
+    pub lane: LaneId,
+    /// At most this many jobs were taken from it. With 0 it was not looked at.
+    pub allowed: u32,
+    /// The limits that are used up, and until when.
+    pub by: Vec<(LimitId, Until)>,
+}
+
+/// Until when a limit holds a lane back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until a running job ends, here or elsewhere.
+    Slot,
+    /// So long.
+    Passed(Duration),
+    /// Somebody else is claiming under it at this moment.
+    Free,
 }
 
 /// One claim.
@@ -245,18 +287,18 @@ pub trait JobStore: Clone + Send + Sync + 'static {
         queues: &[String],
     ) -> impl Future<Output = Result<Vec<ActiveLane>, StoreError>> + Send;
 
-    /// Which of these lanes belong to these queues, with work or without.
+    /// Those of these lanes that belong to these queues, with work or without.
     fn lanes_of(
         &self,
         queues: &[String],
         lanes: &[LaneId],
-    ) -> impl Future<Output = Result<Vec<LaneId>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<ActiveLane>, StoreError>> + Send;
 
-    /// Claims due jobs, most urgent first within a lane.
+    /// Claims due jobs, most urgent first within a lane, and no more than limits allow.
     fn claim(
         &self,
         request: &ClaimRequest<'_>,
-    ) -> impl Future<Output = Result<Vec<ClaimedJob>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Claim, StoreError>> + Send;
 
     /// Renews the leases that still stand under their fences.
     fn renew(

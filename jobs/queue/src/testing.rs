@@ -133,6 +133,7 @@ impl<S: Clone + Send + Sync + 'static> Trial<S> {
             request_id: None,
             created_at: now,
             run_at: now,
+            limited: false,
         }
     }
 }

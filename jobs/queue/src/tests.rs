@@ -194,6 +194,7 @@ fn claimed(kind: &str, args: serde_json::Value) -> Arc<ClaimedJob> {
         request_id: None,
         created_at: now,
         run_at: now,
+        limited: false,
     })
 }
 

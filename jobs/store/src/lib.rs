@@ -25,7 +25,7 @@ mod tx;
 mod words;
 
 pub use db::{Db, DbConfig};
-pub use engine::{PgJobStore, effects, jobs, maintenance, sealing, workflows};
+pub use engine::{PgJobStore, effects, jobs, limits, maintenance, sealing, workflows};
 pub use error::{Result, StoreFault};
 pub use keyring::Keyring;
 pub use leader::LeaderLock;

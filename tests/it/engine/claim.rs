@@ -119,7 +119,7 @@ async fn nothing_is_claimed_from_a_paused_queue_and_its_new_lanes() {
         dead: &[],
         alone: false,
     };
-    assert!(bench.store.claim(&request).await.unwrap().is_empty());
+    assert!(bench.store.claim(&request).await.unwrap().jobs.is_empty());
     let summary = jobs::queues(&bench.test.db).await.unwrap().remove(0);
     assert!(summary.paused && summary.oldest_waiting.is_some());
 

@@ -7,6 +7,7 @@ mod deadline;
 mod effects;
 mod enqueue;
 mod errors;
+mod limits;
 mod once;
 mod operators;
 mod presence;

@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 use std::future::Future;
 use std::time::{Duration, Instant};
 use switchyard_queue::{
-    ClaimRequest, ClaimedJob, Enqueued, ErrorReport, Held, JobStore, LaneTake, NewJob, Options,
-    Presence, SettleAs, Settlement, WorkerId, WorkerInfo,
+    ActiveLane, ClaimRequest, ClaimedJob, Enqueued, ErrorReport, Held, JobStore, LaneTake, NewJob,
+    Options, Presence, SettleAs, Settlement, WorkerId, WorkerInfo,
 };
 use switchyard_store::{PgJobStore, Scope};
 use switchyard_tests::TestDb;
@@ -84,11 +84,18 @@ pub async fn claim_as(
     lease: Duration,
     dead: &[WorkerId],
 ) -> Vec<ClaimedJob> {
-    let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
-    let lanes: Vec<LaneTake> = lanes.into_iter().map(|l| LaneTake::whole(l.lane, take)).collect();
+    let lanes = lanes_of(store, take).await;
     let kinds = ["k".to_owned()];
     let request = ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead, alone: false };
-    store.claim(&request).await.unwrap()
+    store.claim(&request).await.unwrap().jobs
+}
+
+/// Every active lane of `q` as it is.
+pub async fn lanes_of(store: &PgJobStore, take: u32) -> Vec<LaneTake> {
+    let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
+    let take =
+        |l: ActiveLane| LaneTake { limited: !l.limits.is_empty(), ..LaneTake::whole(l.lane, take) };
+    lanes.into_iter().map(take).collect()
 }
 
 /// Claims one job as a worker does that has nothing else in hand.
@@ -97,12 +104,11 @@ pub async fn claim_alone(
     worker: WorkerId,
     dead: &[WorkerId],
 ) -> Option<ClaimedJob> {
-    let lanes = store.active_lanes(&["q".to_owned()]).await.unwrap();
-    let lanes: Vec<_> = lanes.iter().map(|l| LaneTake::whole(l.lane, 1)).collect();
+    let lanes = lanes_of(store, 1).await;
     let kinds = ["k".to_owned()];
     let request =
         ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease: LONG, dead, alone: true };
-    store.claim(&request).await.unwrap().pop()
+    store.claim(&request).await.unwrap().jobs.pop()
 }
 
 pub fn held(job: &ClaimedJob) -> Held {
@@ -186,6 +192,18 @@ pub async fn faults(owner: &mut PgConnection) -> Vec<String> {
          from engine.workflow_jobs n join engine.job_history h on h.id = n.job_id
          where n.state is distinct from h.outcome
            and not exists (select from engine.workflow_events e where e.job_id = n.job_id)
+         union all
+         select format('charges of job %s: %s, but they should be %s', j.id,
+           (select array_agg(c.limit_id order by 1) from engine.charges c where c.job_id = j.id), j.charged)
+         from engine.jobs j
+         where (select coalesce(array_agg(c.limit_id order by c.limit_id), '{}') from engine.charges c
+                where c.job_id = j.id)
+           <> (select coalesce(array_agg(u order by u), '{}')
+               from unnest(case when j.worker is not null then j.charged end) u
+               where u in (select id from engine.limits))
+         union all
+         select format('job %s is charged to limit %s and is not open', c.job_id, c.limit_id)
+         from engine.charges c where not exists (select from engine.jobs j where j.id = c.job_id)
          union all
          select format('job %s is both open and finished', j.id)
          from engine.jobs j join engine.job_history h on h.id = j.id",

@@ -214,7 +214,7 @@ impl Line {
         let lease = Duration::from_secs(60);
         let request =
             ClaimRequest { worker, kinds: &kinds, lanes: &lanes, lease, dead, alone: false };
-        self.store.claim(&request).await.unwrap()
+        self.store.claim(&request).await.unwrap().jobs
     }
 
     /// Runs the line of one lead up to its message, and claims the job that sends it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, LaneId, Options, Presence, Reaped,
+    ActiveLane, Claim, ClaimRequest, Held, JobId, JobStore, LaneId, Options, Presence, Reaped,
     Renewed, Report, Settlement, StoreError, WorkerId, WorkerInfo,
 };
 use switchyard_store::PgJobStore;
@@ -72,12 +72,12 @@ impl JobStore for Flaky {
         &self,
         queues: &[String],
         lanes: &[LaneId],
-    ) -> Result<Vec<LaneId>, StoreError> {
+    ) -> Result<Vec<ActiveLane>, StoreError> {
         self.perhaps(LANES, self.inner.lanes_of(queues, lanes)).await
     }
 
     // A claim whose answer is lost stays claimed until its lease is over, so only the other failure.
-    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>, StoreError> {
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         match self.mood(CLAIM) {
             Some(_) => Err(StoreError::new("claim", "no connection")),
             None => self.inner.claim(request).await,

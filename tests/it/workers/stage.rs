@@ -312,7 +312,7 @@ impl Stage {
             alone: false,
         };
         let claimed = store.claim(&request).await.unwrap();
-        assert_eq!(claimed.len(), jobs as usize, "the doomed worker claims what it is told");
+        assert_eq!(claimed.jobs.len(), jobs as usize, "the doomed worker claims what it is told");
         let id = presence.id;
         drop(presence);
         eventually("the doomed worker is seen to be gone", async || {

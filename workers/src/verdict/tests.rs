@@ -21,6 +21,7 @@ fn job(attempt: i16, max_attempts: i16) -> ClaimedJob {
         request_id: None,
         created_at: chrono::Utc::now(),
         run_at: chrono::Utc::now(),
+        limited: false,
     }
 }
 

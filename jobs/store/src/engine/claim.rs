@@ -1,5 +1,10 @@
 //! Claiming and renewing: what a worker's loops send many times a second.
 
+mod allot;
+mod limited;
+
+pub(crate) use limited::take as take_limited;
+
 use super::seconds;
 use super::settle;
 use crate::Result;
@@ -8,14 +13,25 @@ use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::time::Duration;
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Fence, Held, JobId, LaneId, LaneTake, Renewed, SettleAs,
-    WorkerId,
+    ActiveLane, ClaimRequest, ClaimedJob, Fence, Held, JobId, LaneId, LaneTake, LimitId, Renewed,
+    SettleAs, WorkerId,
 };
 use uuid::Uuid;
 
 /// A job goes into quarantine when its worker vanished this many times in a row while the worker had
 /// nothing else in hand. Vanishing with others in hand proves nothing against any of them.
 const QUARANTINE_AFTER: i16 = 3;
+
+type LaneRow = (i32, i32, i32, Option<Vec<i32>>);
+
+fn lane((lane, queue, weight, limits): LaneRow) -> ActiveLane {
+    ActiveLane {
+        lane: LaneId(lane),
+        queue: usize::try_from(queue - 1).unwrap_or_default(),
+        weight: weight.unsigned_abs().max(1),
+        limits: limits.unwrap_or_default().into_iter().map(LimitId).collect(),
+    }
+}
 
 /// Lanes of these queues with work that is due or running, paused ones left out.
 ///
@@ -25,7 +41,7 @@ pub(crate) async fn active_lanes(
     connection: &mut PgConnection,
     queues: &[String],
 ) -> Result<Vec<ActiveLane>> {
-    let lanes: Vec<i32> = sqlx::query_scalar(
+    let lanes: Vec<LaneRow> = sqlx::query_as(
         "with recursive seen(lane) as (
            (select lane from engine.jobs where stage = 0 order by lane limit 1)
            union all
@@ -33,30 +49,33 @@ pub(crate) async fn active_lanes(
                    order by j.lane limit 1)
            from seen where seen.lane is not null
          )
-         select l.id from seen join engine.lanes l on l.id = seen.lane
+         select l.id, array_position($1::text[], l.queue), q.weight, l.limits
+         from seen join engine.lanes l on l.id = seen.lane join engine.queues q on q.queue = l.queue
          where l.queue = any($1::text[]) and not l.paused
          order by l.id",
     )
     .bind(queues)
     .fetch_all(connection)
     .await?;
-    Ok(lanes.into_iter().map(|l| ActiveLane { lane: LaneId(l) }).collect())
+    Ok(lanes.into_iter().map(lane).collect())
 }
 
-/// Which of these lanes belong to these queues.
+/// Those of these lanes that belong to these queues.
 pub(crate) async fn lanes_of(
     connection: &mut PgConnection,
     queues: &[String],
     lanes: &[LaneId],
-) -> Result<Vec<LaneId>> {
-    let found: Vec<i32> = sqlx::query_scalar(
-        "select id from engine.lanes where id = any($1::int[]) and queue = any($2::text[])",
+) -> Result<Vec<ActiveLane>> {
+    let found: Vec<LaneRow> = sqlx::query_as(
+        "select l.id, array_position($2::text[], l.queue), q.weight, l.limits
+         from engine.lanes l join engine.queues q on q.queue = l.queue
+         where l.id = any($1::int[]) and l.queue = any($2::text[])",
     )
     .bind(lanes.iter().map(|l| l.0).collect::<Vec<_>>())
     .bind(queues)
     .fetch_all(connection)
     .await?;
-    Ok(found.into_iter().map(LaneId).collect())
+    Ok(found.into_iter().map(lane).collect())
 }
 
 #[derive(sqlx::FromRow)]
@@ -79,18 +98,33 @@ struct Row {
     run_at: DateTime<Utc>,
     cancel_requested: bool,
     crashed: bool,
+    limited: bool,
 }
 
-/// Claims jobs, in the order of the lanes asked for and most urgent first within a lane.
+/// Claims jobs of lanes that are under no limit, in the order of the lanes asked for and most urgent
+/// first within a lane.
+pub(crate) async fn take(
+    connection: &mut PgConnection,
+    request: &ClaimRequest<'_>,
+    lanes: &[LaneTake],
+) -> Result<Vec<ClaimedJob>> {
+    if lanes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = from_lanes(connection, OPEN, request, lanes).await?;
+    sort_out(connection, request, rows).await
+}
+
+/// What of the claimed jobs is to be run, in its order.
 ///
 /// A job whose last worker vanished is not run again if somebody asked to cancel it, or if it has
 /// taken too many workers with it: it is cancelled or put into quarantine. Should that fail, the
 /// job stays claimed and is found again when the lease has run out.
-pub(crate) async fn take(
+async fn sort_out(
     connection: &mut PgConnection,
     request: &ClaimRequest<'_>,
+    mut rows: Vec<Row>,
 ) -> Result<Vec<ClaimedJob>> {
-    let mut rows = claim(connection, request).await?;
     let held = |r: &Row| Held { id: JobId(r.id), fence: Fence(r.fence) };
     let unwanted: Vec<Held> = rows.iter().filter(|r| r.cancel_requested).map(held).collect();
     let deadly = |r: &&Row| !r.cancel_requested && r.crashed && r.lone_crashes >= QUARANTINE_AFTER;
@@ -111,38 +145,65 @@ pub(crate) async fn take(
     Ok(rows.into_iter().map(|r| r.into_job(request.worker)).collect())
 }
 
-/// One statement for any number of lanes.
+/// A claim, in one statement for any number of lanes; which rows it takes, and what becomes of limits,
+/// differs.
 ///
-/// Each lane is one index range or a few, read in order up to the lane's limit (an inner limit is
-/// reached lazily, so no more rows are locked than are taken); rows that another claim has locked
-/// are stepped over. `ctid = any (array(...))` makes the update visit exactly the rows that were
-/// locked (an `in` would join, see ENGINE-NOTES), and it changes no indexed column (HOT). A row
-/// that was changed and committed by somebody else while this statement looked is locked but not
-/// updated, because its new version is not in this statement's snapshot: it is left for the next
-/// claim, never taken twice.
+/// `ctid = any (array(...))` makes the update visit exactly the rows that were locked (an `in` would
+/// join, see ENGINE-NOTES), and it changes no indexed column (HOT). A row that was changed and
+/// committed by somebody else while this statement looked is locked but not updated, because its
+/// new version is not in this statement's snapshot: it is left for the next claim, never taken
+/// twice.
 ///
 /// A row that still has a worker was that worker's when it vanished: it counts as a crash, leaves
 /// evidence, and was counted as running all the time.
-async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Result<Vec<Row>> {
-    let lanes: Vec<i32> = request.lanes.iter().map(|l| l.lane.0).collect();
-    let takes: Vec<i32> =
-        request.lanes.iter().map(|l| i32::try_from(l.take).unwrap_or(i32::MAX)).collect();
-    let stretches = Stretches::of(request.lanes);
-    let dead: Vec<i64> = request.dead.iter().map(|w| w.0).collect();
-    let rows = sqlx::query_as(
-        "with claimed as (
-           update engine.jobs j set
-             lease_until = now() + $4 * interval '1 second', fence = j.fence + 1,
-             worker = $3, claimed_at = now(),
-             prior_worker = j.worker, prior_claimed_at = j.claimed_at,
-             crashes = j.crashes + case when j.worker is null then 0 else 1 end,
-             lone_crashes = j.lone_crashes + case when j.worker is not null and j.alone then 1 else 0 end,
-             alone = $7
-           where j.ctid = any (array(
-             select c.ctid
-             from unnest($1::int[], $2::int[], $8::int[], $9::int[]) want(lane, n, first, last)
-             join engine.lanes l on l.id = want.lane and not l.paused
-             cross join lateral (
+macro_rules! claim {
+    ($charge:literal, $candidates:expr, $charged:literal) => {
+        concat!(
+            "with claimed as (
+               update engine.jobs j set
+                 lease_until = now() + $1 * interval '1 second', fence = j.fence + 1,
+                 worker = $2, claimed_at = now(),
+                 prior_worker = j.worker, prior_claimed_at = j.claimed_at,
+                 crashes = j.crashes + case when j.worker is null then 0 else 1 end,
+                 lone_crashes = j.lone_crashes + case when j.worker is not null and j.alone then 1 else 0 end,
+                 alone = $3",
+            $charge,
+            " where j.ctid = any (array(",
+            $candidates,
+            "))
+               returning j.*
+             ), crashed as (
+               insert into engine.job_attempts (job_id, attempt, fence, worker, started_at, ended_at, outcome)
+               select id, attempt + 1, fence - 1, prior_worker, prior_claimed_at, now(), 'crash'
+               from claimed where prior_worker is not null
+             ), counted as (
+               insert into engine.counter_deltas (lane, kind, state, n)
+               select c.lane, c.kind, s.state, sum(s.n) from claimed c
+               cross join (values (0::int2, -1), (3::int2, 1)) s(state, n)
+               where c.prior_worker is null
+               group by 1, 2, 3
+             )",
+            $charged,
+            " select id, fence, lane, kind, args, priority, attempt, max_attempts, crashes, lone_crashes,
+               timeout_ms, tenant, trace, request_id, created_at, run_at, cancel_requested,
+               prior_worker is not null as crashed, charged is not null as limited
+             from claimed"
+        )
+    };
+}
+use claim;
+
+/// The rows of lanes: each lane is one index range or a few, read in order up to the lane's limit
+/// (an inner limit is reached lazily, so no more rows are locked than are taken); rows that another
+/// claim has locked are stepped over.
+macro_rules! rows_of_lanes {
+    ($lanes:literal, $free:literal) => {
+        concat!(
+            "select c.ctid
+             from unnest($6::int[], $7::int[], $8::int[], $9::int[]) want(lane, n, first, last)
+             join engine.lanes l on l.id = want.lane and not l.paused and ",
+            $lanes,
+            " cross join lateral (
                select found.ctid
                from unnest(($10::int2[])[want.first:want.last], ($11::timestamptz[])[want.first:want.last],
                            ($12::uuid[])[want.first:want.last], ($13::int2[])[want.first:want.last])
@@ -152,44 +213,56 @@ async fn claim(connection: &mut PgConnection, request: &ClaimRequest<'_>) -> Res
                  where w.lane = want.lane and w.stage = 0
                    and (w.priority, w.run_at, w.id) > (part.priority, part.run_at, part.id)
                    and w.priority <= part.last_priority
-                   and (w.lease_until is null or w.lease_until < now() or w.worker = any($5::int8[]))
-                   and w.kind = any($6::text[])
+                   and ",
+            $free,
+            " and w.kind = any($5::text[])
                  order by w.priority, w.run_at, w.id
                  limit want.n for update skip locked) found
-               limit want.n) c))
-           returning j.*
-         ), crashed as (
-           insert into engine.job_attempts (job_id, attempt, fence, worker, started_at, ended_at, outcome)
-           select id, attempt + 1, fence - 1, prior_worker, prior_claimed_at, now(), 'crash'
-           from claimed where prior_worker is not null
-         ), counted as (
-           insert into engine.counter_deltas (lane, kind, state, n)
-           select c.lane, c.kind, s.state, sum(s.n) from claimed c
-           cross join (values (0::int2, -1), (3::int2, 1)) s(state, n)
-           where c.prior_worker is null
-           group by 1, 2, 3
-         )
-         select id, fence, lane, kind, args, priority, attempt, max_attempts, crashes, lone_crashes, timeout_ms,
-           tenant, trace, request_id, created_at, run_at, cancel_requested,
-           prior_worker is not null as crashed
-         from claimed",
-    )
-    .bind(lanes)
-    .bind(takes)
-    .bind(request.worker.0)
-    .bind(seconds(request.lease))
-    .bind(dead)
-    .bind(request.kinds)
-    .bind(request.alone)
-    .bind(stretches.first)
-    .bind(stretches.last)
-    .bind(stretches.priority)
-    .bind(stretches.run_at)
-    .bind(stretches.id)
-    .bind(stretches.last_priority)
-    .fetch_all(connection)
-    .await?;
+               limit want.n) c"
+        )
+    };
+}
+use rows_of_lanes;
+
+/// Claims of lanes under no limit, whoever was there before. A charge of an earlier claim goes with
+/// the one that it belongs to, see [`limited`].
+const OPEN: &str = claim!(
+    ", charged = case when j.worker is not null then j.charged end",
+    rows_of_lanes!(
+        "l.limits is null",
+        "(w.lease_until is null or w.lease_until < now() or w.worker = any($4::int8[]))"
+    ),
+    ""
+);
+
+async fn from_lanes(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    request: &ClaimRequest<'_>,
+    lanes: &[LaneTake],
+) -> Result<Vec<Row>> {
+    let stretches = Stretches::of(lanes);
+    let rows = sqlx::query_as(statement)
+        .bind(seconds(request.lease))
+        .bind(request.worker.0)
+        .bind(request.alone)
+        .bind(numbers(request.dead))
+        .bind(request.kinds)
+        .bind(lanes.iter().map(|l| l.lane.0).collect::<Vec<_>>())
+        .bind(lanes.iter().map(|l| i32::try_from(l.take).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+        .bind(stretches.first)
+        .bind(stretches.last)
+        .bind(stretches.priority)
+        .bind(stretches.run_at)
+        .bind(stretches.id)
+        .bind(stretches.last_priority)
+        .fetch_all(connection)
+        .await?;
     Ok(rows)
+}
+
+fn numbers(workers: &[WorkerId]) -> Vec<i64> {
+    workers.iter().map(|w| w.0).collect()
 }
 
 /// The stretches of all lanes as columns, and which of them are whose: `first..=last`, from 1.
@@ -243,6 +316,7 @@ impl Row {
             request_id: self.request_id,
             created_at: self.created_at,
             run_at: self.run_at,
+            limited: self.limited,
         }
     }
 }
@@ -257,7 +331,10 @@ async fn quarantine(connection: &mut PgConnection, held: &[Held]) -> Result<()> 
                j.crashes, j.lone_crashes)
            from unnest($1::uuid[], $2::int8[]) i(id, fence)
            where j.id = i.id and j.fence = i.fence and j.worker is not null
-           returning j.lane, j.kind
+           returning j.id, j.lane, j.kind, j.charged
+         ), uncharged as (
+           delete from engine.charges c using aside a
+           where a.charged is not null and c.limit_id = any(a.charged) and c.job_id = a.id
          )
          insert into engine.counter_deltas (lane, kind, state, n)
          select a.lane, a.kind, s.state, sum(s.n) from aside a

@@ -3,14 +3,14 @@
 use super::line::{Line, Taken, within};
 use super::{claim, kinds, presence, progress, settle, workflows};
 use crate::{Db, Result, StoreFault};
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Held, JobId, JobStore, LaneId, Presence, Reaped, Renewed,
-    Report, Settlement, StoreError, WorkerId, WorkerInfo,
+    ActiveLane, Claim, ClaimRequest, Held, JobId, JobStore, LaneId, LaneTake, Presence, Reaped,
+    Renewed, Report, Settlement, StoreError, WorkerId, WorkerInfo,
 };
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
 /// How long a settler lets workflows go on before it comes back to its results, which are written: a
 /// worker must not take a slow workflow for a settlement that failed. What is left is the scheduler's.
 const ADVANCE: Duration = Duration::from_secs(5);
+/// How often claims under limits look for jobs whose lease ran out though nobody knows of their
+/// worker's death (it froze, or the network broke).
+const LOOK_FOR_LAPSED: Duration = Duration::from_secs(1);
 
 /// Jobs in PostgreSQL. Cheap to clone; clones share four connections: one claims, two settle, one
 /// renews and looks for the dead. A presence has one more for each worker. Connections are made
@@ -35,6 +38,8 @@ struct Inner {
     renew: Line,
     /// The longest lease seen, in milliseconds.
     lease: AtomicU64,
+    /// When claims under limits last looked for jobs whose lease ran out.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for PgJobStore {
@@ -53,6 +58,7 @@ impl PgJobStore {
             settle: [Line::new(db, "switchyard settle"), Line::new(db, "switchyard settle")],
             renew: Line::new(db, "switchyard renew"),
             lease: AtomicU64::new(0),
+            looked: Mutex::new(None),
         }))
     }
 
@@ -109,12 +115,53 @@ impl PgJobStore {
         Ok(written)
     }
 
-    async fn claim_on_line(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>> {
+    async fn claim_on_line(&self, request: &ClaimRequest<'_>) -> Result<Claim> {
+        let (limited, open): (Vec<LaneTake>, Vec<LaneTake>) =
+            request.lanes.iter().cloned().partition(|l| l.limited);
         let mut line = self.0.claim.take().await?;
         let limit = line.limit();
-        let jobs = within(limit, claim::take(line.connection(), request)).await?;
+        let jobs = within(limit, claim::take(line.connection(), request, &open)).await?;
+        let mut claim = Claim { jobs, held_back: Vec::new() };
+        if !limited.is_empty() {
+            // The jobs above are claimed: an error now must not lose sight of them.
+            match self.claim_limited(line.connection(), limit, request, &limited).await {
+                Ok(more) => {
+                    claim.jobs.extend(more.jobs);
+                    claim.held_back = more.held_back;
+                }
+                Err(fault) if claim.jobs.is_empty() => return Err(fault),
+                Err(fault) => {
+                    tracing::warn!(error = %fault, "no jobs of limited lanes could be claimed");
+                    return Ok(claim);
+                }
+            }
+        }
         line.keep();
-        Ok(jobs)
+        Ok(claim)
+    }
+
+    async fn claim_limited(
+        &self,
+        connection: &mut PgConnection,
+        limit: Duration,
+        request: &ClaimRequest<'_>,
+        lanes: &[LaneTake],
+    ) -> Result<Claim> {
+        let look = self.is_time_for_the_lapsed();
+        let mut tx = connection.begin().await?;
+        let claim = within(limit, claim::take_limited(&mut tx, request, lanes, look)).await?;
+        within(limit, async { Ok(tx.commit().await?) }).await?;
+        Ok(claim)
+    }
+
+    /// Once a second.
+    fn is_time_for_the_lapsed(&self) -> bool {
+        let mut last = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|at| at.elapsed() >= LOOK_FOR_LAPSED);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
     }
 
     async fn active_on_line(&self, queues: &[String]) -> Result<Vec<ActiveLane>> {
@@ -125,7 +172,7 @@ impl PgJobStore {
         Ok(lanes)
     }
 
-    async fn lanes_on_line(&self, queues: &[String], lanes: &[LaneId]) -> Result<Vec<LaneId>> {
+    async fn lanes_on_line(&self, queues: &[String], lanes: &[LaneId]) -> Result<Vec<ActiveLane>> {
         let mut line = self.0.claim.take().await?;
         let limit = line.limit();
         let lanes = within(limit, claim::lanes_of(line.connection(), queues, lanes)).await?;
@@ -178,11 +225,11 @@ impl JobStore for PgJobStore {
         &self,
         queues: &[String],
         lanes: &[LaneId],
-    ) -> Result<Vec<LaneId>, StoreError> {
+    ) -> Result<Vec<ActiveLane>, StoreError> {
         self.lanes_on_line(queues, lanes).await.map_err(failed("look lanes up"))
     }
 
-    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedJob>, StoreError> {
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         self.saw_lease(request.lease);
         self.claim_on_line(request).await.map_err(failed("claim jobs"))
     }

@@ -5,21 +5,28 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use switchyard_queue::{LaneId, NewJob};
 
-type Names = HashMap<String, HashMap<String, LaneId>>;
+type Names = HashMap<String, HashMap<String, HashMap<String, LaneId>>>;
+
+/// Queue, partition, limit key.
+type Name<'a> = (&'a str, &'a str, &'a str);
+
+fn name(job: &NewJob) -> Name<'_> {
+    (&job.queue, &job.partition, &job.limit_key)
+}
 
 /// What a process knows of the lanes.
 #[derive(Debug, Default)]
 pub(crate) struct LaneCache(Mutex<Names>);
 
 impl LaneCache {
-    fn get(&self, queue: &str, partition: &str) -> Option<LaneId> {
+    fn get(&self, (queue, partition, key): Name<'_>) -> Option<LaneId> {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(queue)?.get(partition).copied()
+        names.get(queue)?.get(partition)?.get(key).copied()
     }
 
-    fn add(&self, queue: String, partition: String, lane: LaneId) {
+    fn add(&self, queue: String, partition: String, key: String, lane: LaneId) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.entry(queue).or_default().insert(partition, lane);
+        names.entry(queue).or_default().entry(partition).or_default().insert(key, lane);
     }
 }
 
@@ -29,62 +36,82 @@ impl LaneCache {
 /// would hold up everybody else who needs the same new lane until the caller commits, and a
 /// rollback would leave a number in the cache that no table knows.
 pub(crate) async fn of(db: &Db, jobs: &[NewJob]) -> Result<Vec<LaneId>> {
-    let missing: BTreeSet<(&str, &str)> = jobs
-        .iter()
-        .map(|j| (&*j.queue, &*j.partition))
-        .filter(|(queue, partition)| db.lanes().get(queue, partition).is_none())
-        .collect();
+    let missing: BTreeSet<Name<'_>> =
+        jobs.iter().map(name).filter(|name| db.lanes().get(*name).is_none()).collect();
     if !missing.is_empty() {
-        let (queues, partitions): (Vec<&str>, Vec<&str>) = missing.into_iter().unzip();
-        if !read(db, &queues, &partitions).await? {
-            make(db, &queues, &partitions).await?;
-            read(db, &queues, &partitions).await?;
+        let names = Columns::of(&missing);
+        if !read(db, &names).await? {
+            make(db, &names).await?;
+            read(db, &names).await?;
         }
     }
-    jobs.iter()
-        .map(|j| db.lanes().get(&j.queue, &j.partition).ok_or(StoreFault::NotFound))
-        .collect()
+    jobs.iter().map(|j| db.lanes().get(name(j)).ok_or(StoreFault::NotFound)).collect()
+}
+
+/// Names of lanes, as arrays for `unnest`.
+#[derive(Default)]
+struct Columns<'a> {
+    queues: Vec<&'a str>,
+    partitions: Vec<&'a str>,
+    keys: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(names: &BTreeSet<Name<'a>>) -> Self {
+        let mut columns = Self::default();
+        for (queue, partition, key) in names {
+            columns.queues.push(queue);
+            columns.partitions.push(partition);
+            columns.keys.push(key);
+        }
+        columns
+    }
 }
 
 /// Remembers those that exist; says whether all do.
-async fn read(db: &Db, queues: &[&str], partitions: &[&str]) -> Result<bool> {
-    let found: Vec<(i32, String, String)> = sqlx::query_as(
-        "select l.id, l.queue, l.partition
-         from unnest($1::text[], $2::text[]) want(queue, partition)
-         join engine.lanes l on l.queue = want.queue and l.partition = want.partition",
+async fn read(db: &Db, names: &Columns<'_>) -> Result<bool> {
+    let found: Vec<(i32, String, String, String)> = sqlx::query_as(
+        "select l.id, l.queue, l.partition, l.limit_key
+         from unnest($1::text[], $2::text[], $3::text[]) want(queue, partition, limit_key)
+         join engine.lanes l on l.queue = want.queue and l.partition = want.partition
+           and l.limit_key = want.limit_key",
     )
-    .bind(queues)
-    .bind(partitions)
+    .bind(&names.queues)
+    .bind(&names.partitions)
+    .bind(&names.keys)
     .fetch_all(db.engine())
     .await?;
-    let all = found.len() == queues.len();
-    for (id, queue, partition) in found {
-        db.lanes().add(queue, partition, LaneId(id));
+    let all = found.len() == names.queues.len();
+    for (id, queue, partition, key) in found {
+        db.lanes().add(queue, partition, key, LaneId(id));
     }
     Ok(all)
 }
 
 /// Makes those that do not exist. The share lock on the queue's row makes a pause of the queue and
 /// the birth of a lane wait for each other, so that no lane of a paused queue is born running.
-async fn make(db: &Db, queues: &[&str], partitions: &[&str]) -> Result<()> {
+async fn make(db: &Db, names: &Columns<'_>) -> Result<()> {
     sqlx::query(
         "insert into engine.queues (queue) select distinct q from unnest($1::text[]) q order by q
          on conflict do nothing",
     )
-    .bind(queues)
+    .bind(&names.queues)
     .execute(db.engine())
     .await?;
     sqlx::query(
-        "insert into engine.lanes (queue, partition, paused)
-         select want.queue, want.partition, q.paused
-         from unnest($1::text[], $2::text[]) want(queue, partition)
+        "insert into engine.lanes (queue, partition, limit_key, held, paused)
+         select want.queue, want.partition, want.limit_key, held.yes, q.paused or held.yes
+         from unnest($1::text[], $2::text[], $3::text[]) want(queue, partition, limit_key)
          join (select queue, paused from engine.queues where queue = any($1) order by queue for share) q
            on q.queue = want.queue
-         order by 1, 2
+         cross join lateral (select coalesce(bool_or(l.held), false) as yes from engine.lanes l
+           where l.queue = want.queue and l.partition = want.partition) held
+         order by 1, 2, 3
          on conflict do nothing",
     )
-    .bind(queues)
-    .bind(partitions)
+    .bind(&names.queues)
+    .bind(&names.partitions)
+    .bind(&names.keys)
     .execute(db.engine())
     .await?;
     Ok(())

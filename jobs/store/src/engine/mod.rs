@@ -11,6 +11,7 @@ mod job_store;
 pub mod jobs;
 pub(crate) mod kinds;
 pub(crate) mod lanes;
+pub mod limits;
 pub(crate) mod line;
 pub mod maintenance;
 mod presence;
@@ -31,6 +32,8 @@ pub(crate) mod locks {
     pub(crate) const REAPER: i32 = 0x5357_5250;
     /// Held for one statement by whoever folds: with 0 the counters, with 1 the failures.
     pub(crate) const FOLD: i32 = 0x5357_464f;
+    /// With a limit's number: held by whoever claims under it, until the claim is committed.
+    pub(crate) const LIMIT: i32 = 0x5357_4c54;
     /// With 0: held by the scheduler that leads, for as long as it does.
     pub(crate) const LEADER: i32 = 0x5357_4c44;
 }

@@ -128,7 +128,8 @@ pub(crate) async fn reap<'e>(
     const GONE: i32 = 1;
     const LIVE: i32 = 2;
     const QUIET: i32 = 3;
-    let rows: Vec<(i64, i32)> = sqlx::query_as(
+    const PAUSED: i32 = 4;
+    let rows: Vec<(i64, i32, Option<String>)> = sqlx::query_as(
         "with turn as materialized (select pg_try_advisory_xact_lock($1, 0) as mine),
          free as materialized (
            select id from engine.workers
@@ -139,15 +140,17 @@ pub(crate) async fn reap<'e>(
            where w.id = free.id and w.stopped_at is null and w.died_at is null
            returning w.id
          )
-         select id, 0 from died
+         select id, 0, null from died
          union all
-         select id, 1 from engine.workers
+         select id, 1, null from engine.workers
          where (stopped_at is not null or died_at is not null)
            and coalesce(died_at, stopped_at) > now() - $3 * interval '1 second'
          union all
-         select count(*), 2 from engine.workers where stopped_at is null and died_at is null
+         select count(*), 2, null from engine.workers where stopped_at is null and died_at is null
          union all
-         select id, 3 from engine.workers where id = $4 and quiet",
+         select id, 3, null from engine.workers where id = $4 and quiet
+         union all
+         select 0, 4, kind from engine.kinds where paused",
     )
     .bind(locks::REAPER)
     .bind(locks::WORKER)
@@ -155,10 +158,19 @@ pub(crate) async fn reap<'e>(
     .bind(me.map(|w| w.0))
     .fetch_all(executor)
     .await?;
-    let newly = rows.iter().filter(|(_, what)| *what == NEW).count();
-    let live = rows.iter().filter(|(_, what)| *what == LIVE).map(|(n, _)| *n).sum::<i64>();
-    let gone = rows.iter().filter(|(_, what)| matches!(*what, NEW | GONE));
-    let gone = gone.map(|(id, _)| WorkerId(*id)).collect();
-    let quiet = rows.iter().any(|(_, what)| *what == QUIET);
-    Ok((Reaped { gone, live: usize::try_from(live).unwrap_or_default(), quiet }, newly))
+    let mut reaped = Reaped::default();
+    let mut newly = 0;
+    for (n, what, kind) in rows {
+        match what {
+            LIVE => reaped.live = usize::try_from(n).unwrap_or_default(),
+            QUIET => reaped.quiet = true,
+            PAUSED => reaped.paused_kinds.extend(kind),
+            NEW | GONE => {
+                newly += usize::from(what == NEW);
+                reaped.gone.push(WorkerId(n));
+            }
+            _ => {}
+        }
+    }
+    Ok((reaped, newly))
 }

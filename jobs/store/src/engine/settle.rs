@@ -213,12 +213,15 @@ impl<'a> Rows<'a> {
                where j.id = i.id and j.fence = i.fence and j.worker is not null
                  and not j.cancel_requested
                returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, j.attempt, j.fence, j.unique_key,
-                 j.prior_worker, j.prior_claimed_at, j.fingerprint, j.workflow,
+                 j.charged, j.prior_worker, j.prior_claimed_at, j.fingerprint, j.workflow,
                  i.result, i.ran, i.said, i.class, i.pattern
              ), keys as (
                delete from engine.job_uniques q using back b
                where b.result = 4 and b.unique_key is not null
                  and q.key = b.unique_key and q.job_id = b.id
+             ), uncharged as (
+               delete from engine.charges c using back b
+               where b.charged is not null and c.limit_id = any(b.charged) and c.job_id = b.id
              ), evidence as (
                insert into engine.job_attempts
                  (job_id, attempt, fence, worker, started_at, ended_at, outcome, error)
@@ -276,6 +279,9 @@ impl<'a> Rows<'a> {
              ), keys as (
                delete from engine.job_uniques q using ended e
                where e.unique_key is not null and q.key = e.unique_key and q.job_id = e.id
+             ), uncharged as (
+               delete from engine.charges c using ended e
+               where e.charged is not null and c.limit_id = any(e.charged) and c.job_id = e.id
              ), kept as (
                insert into engine.job_history
                  (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,

@@ -20,6 +20,6 @@ pub use read::{
 };
 pub use reason::{Ahead, Reason};
 pub use search::{Cursor, Found, search};
-pub use steer::{pause, pause_partition, quiet};
+pub use steer::{pause, pause_kind, pause_partition, quiet, weigh};
 pub use stuck::{StuckKind, stuck};
 pub use why::{Verdict, Why, why};

@@ -39,23 +39,68 @@ pub async fn pause(db: &Db, queue: &str, paused: bool) -> Result<()> {
 /// # Errors
 /// [`StoreFault::NotFound`] if there never was a job in such a queue.
 pub async fn pause_partition(db: &Db, queue: &str, partition: &str, paused: bool) -> Result<()> {
+    let mut tx = db.engine().begin().await?;
+    // Locks the queue's row as the birth of a lane does, so that none of the partition is missed.
     let lane: Option<i32> = sqlx::query_scalar(
         "insert into engine.lanes as l (queue, partition, held, paused)
          select q.queue, $2, $3, $3 or q.paused
-         from (select queue, paused from engine.queues where queue = $1 for share) q
-         on conflict (queue, partition) do update set held = excluded.held, paused = excluded.paused
+         from (select queue, paused from engine.queues where queue = $1 for update) q
+         on conflict (queue, partition, limit_key) do update set held = excluded.held
          returning l.id",
     )
     .bind(queue)
     .bind(partition)
     .bind(paused)
-    .fetch_optional(db.engine())
+    .fetch_optional(&mut *tx)
     .await?;
-    let lane = lane.ok_or(StoreFault::NotFound)?;
+    lane.ok_or(StoreFault::NotFound)?;
+    let lanes: Vec<i32> = sqlx::query_scalar(
+        "update engine.lanes l set held = $3, paused = $3 or q.paused
+         from engine.queues q
+         where l.queue = $1 and l.partition = $2 and q.queue = l.queue returning l.id",
+    )
+    .bind(queue)
+    .bind(partition)
+    .bind(paused)
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
     if !paused {
-        db.wake().send(&[WakeToken::Lane(LaneId(lane))]);
+        let wakes: Vec<WakeToken> = lanes.into_iter().map(|l| WakeToken::Lane(LaneId(l))).collect();
+        db.wake().send(&wakes);
     }
     Ok(())
+}
+
+/// Stops or resumes the claiming of jobs of one kind, under whatever name they are stored. Workers
+/// hear of it within a second.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if no worker ever declared the kind.
+pub async fn pause_kind(db: &Db, kind: &str, paused: bool) -> Result<()> {
+    let known = sqlx::query(
+        "update engine.kinds k set paused = $2
+         where k.name = (select w.name from engine.kinds w where w.kind = $1)",
+    )
+    .bind(kind)
+    .bind(paused)
+    .execute(db.engine())
+    .await?;
+    if known.rows_affected() == 0 { Err(StoreFault::NotFound) } else { Ok(()) }
+}
+
+/// Sets a queue's weight: its share when several queues have work, in proportion to the others'.
+/// Workers take it in within a second.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there never was a job in such a queue.
+pub async fn weigh(db: &Db, queue: &str, weight: u16) -> Result<()> {
+    let known = sqlx::query("update engine.queues set weight = $2 where queue = $1")
+        .bind(queue)
+        .bind(i32::from(weight))
+        .execute(db.engine())
+        .await?;
+    if known.rows_affected() == 0 { Err(StoreFault::NotFound) } else { Ok(()) }
 }
 
 /// Quiets a worker, or lets it claim again: it hears of it within a second, finishes what it has
