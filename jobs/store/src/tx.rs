@@ -71,7 +71,7 @@ impl Tx {
     pub async fn start_workflow(&mut self, workflow: Workflow) -> Result<StartedWorkflow> {
         let plan = workflow.plan()?;
         let lanes = lanes::of(&self.db, &plan.jobs).await?;
-        let wakes = workflows::start(&mut self.inner, &plan, &lanes).await?;
+        let wakes = workflows::start(&mut self.inner, &plan, &lanes, self.db.cipher()).await?;
         self.wakes.extend(wakes);
         Ok(StartedWorkflow { id: plan.id, jobs: plan.jobs.iter().map(|j| j.id).collect() })
     }

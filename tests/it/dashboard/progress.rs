@@ -32,7 +32,7 @@ async fn a_running_job_shows_how_far_it_is_and_a_silent_one_asks_for_attention()
         alone: false,
     };
     let claimed = store.claim(&request).await.unwrap();
-    let job = claimed.iter().find(|j| j.id == id).unwrap();
+    let job = claimed.jobs.iter().find(|j| j.id == id).unwrap();
     let mut session = ops.sign_in().await;
     let page = format!("/ops/jobs/{id}");
     assert!(!session.page(&page).await.contains("<progress"));

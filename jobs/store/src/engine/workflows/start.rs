@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::engine::enqueue;
 use sqlx::PgConnection;
-use switchyard_queue::{LaneId, Plan, WakeToken, WorkflowFault};
+use switchyard_queue::{ArgsCipher, LaneId, Plan, WakeToken, WorkflowFault};
 
 /// Inserts the workflow with its jobs (`lanes[i]` is the lane of `jobs[i]`), in two statements, or
 /// nothing; gives the wake-ups of what can run at once.
@@ -11,13 +11,14 @@ pub(crate) async fn start(
     connection: &mut PgConnection,
     plan: &Plan,
     lanes: &[LaneId],
+    cipher: Option<&dyn ArgsCipher>,
 ) -> Result<Vec<WakeToken>> {
     // Only a unique key that is taken can leave a part of the jobs out.
     let undo = plan.jobs.iter().any(|j| j.unique_key.is_some());
     if undo {
         sqlx::raw_sql("savepoint workflow").execute(&mut *connection).await?;
     }
-    let placed = enqueue::insert(connection, &plan.jobs, lanes).await?;
+    let placed = enqueue::insert(connection, &plan.jobs, lanes, cipher).await?;
     if let Some(at) = placed.iter().position(|p| !p.answer.inserted()) {
         sqlx::raw_sql("rollback to savepoint workflow; release savepoint workflow")
             .execute(connection)
