@@ -355,8 +355,14 @@ pub(super) async fn secret(api: &Api, mut jobs: Vec<NewJob>) -> Result<Vec<NewJo
 async fn place(
     api: &Api,
     once: Option<Once>,
-    jobs: Vec<NewJob>,
+    mut jobs: Vec<NewJob>,
 ) -> Result<Vec<EnqueuedView>, ApiError> {
+    if once.is_none()
+        && jobs.len() == 1
+        && let Some(job) = jobs.pop()
+    {
+        return Ok(vec![EnqueuedView::from(api.db.enqueue(job).await?)]);
+    }
     let mut tx = api.db.begin(Scope::Platform).await?;
     if let Some(once) = &once
         && let Some(answer) = repeated(&mut tx, once).await?

@@ -1,5 +1,6 @@
 //! Connections: two pools, one a role, and direct connections for the queue's own loops.
 
+use crate::engine::coalesce::Coalescer;
 use crate::engine::lanes::LaneCache;
 use crate::engine::line::KEYED_PLANS;
 use crate::{Result, Scope, StoreFault, Tx};
@@ -82,6 +83,7 @@ pub struct Db {
     config: Arc<DbConfig>,
     wake: Arc<dyn Wake>,
     lanes: Arc<LaneCache>,
+    coalescer: Arc<Coalescer>,
     cipher: Option<Arc<dyn ArgsCipher>>,
 }
 
@@ -102,6 +104,7 @@ impl Db {
             config: Arc::new(config),
             wake,
             lanes: Arc::default(),
+            coalescer: Arc::default(),
             cipher: None,
         })
     }
@@ -157,6 +160,10 @@ impl Db {
     pub async fn close(&self) {
         self.app.close().await;
         self.engine.close().await;
+    }
+
+    pub(crate) fn coalescer(&self) -> &Arc<Coalescer> {
+        &self.coalescer
     }
 
     pub(crate) fn lanes(&self) -> &LaneCache {

@@ -2,14 +2,17 @@
 //! `cargo bench -p switchyard-tests --bench beside` (needs Node.js, npm and redis-server).
 //!
 //! Rounds and seconds can be changed: `SWITCHYARD_BENCH_ROUNDS` (3), `SWITCHYARD_BENCH_SECONDS` (8);
-//! one discipline alone: `SWITCHYARD_BENCH_ONLY` (`ingest`, `line` or `process`); `SWITCHYARD_BENCH_JOBS`
-//! empty jobs (50,000).
+//! some disciplines alone: `SWITCHYARD_BENCH_ONLY` (of `ingest,line,process,enqueue,delay,snapshot,
+//! backlog,scale`); `SWITCHYARD_BENCH_JOBS` empty jobs (50,000); `SWITCHYARD_BENCH_BACKLOG` jobs that
+//! wait meanwhile (5,000,000).
 #![allow(missing_docs, clippy::print_stdout)] // a program that prints
 
+mod engine;
 mod load;
 mod ours;
 mod peers;
 
+use engine::{Engine, Mix};
 use load::Outcome;
 use ours::Ours;
 use peers::Peers;
@@ -25,6 +28,9 @@ const LEADS: u64 = 5_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    if let Ok(url) = std::env::var(engine::WORKER_OF) {
+        return engine::be_a_worker(url).await;
+    }
     let rounds = setting("SWITCHYARD_BENCH_ROUNDS", 3);
     let time = Duration::from_secs(setting("SWITCHYARD_BENCH_SECONDS", 8));
     let folder = tempfile::Builder::new().prefix("switchyard-bench-").tempdir()?;
@@ -58,14 +64,35 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
             let rate = line.line(LEADS, spread).await?;
             figures.add(&format!("the whole line, {mix}, leads/s: Switchyard"), rate);
         }
-        if !wanted("process") {
-            continue;
-        }
-        let empty = Ours::new(program()?, folder, server, "switchyard_process").await?;
-        let jobs = setting("SWITCHYARD_BENCH_JOBS", 50_000);
-        let (enqueued, processed) = empty.process(jobs).await?;
-        figures.add("enqueue in batches of 1,000, jobs/s: Switchyard", enqueued);
-        figures.add("process empty jobs, jobs/s: Switchyard", processed);
+        engine_alone(folder, server, &peers, &mut figures).await?;
+    }
+    figures.print();
+    Ok(())
+}
+
+/// One round of what needs no API.
+async fn engine_alone(
+    folder: &Path,
+    server: &str,
+    peers: &Peers,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let jobs = setting("SWITCHYARD_BENCH_JOBS", 50_000);
+    let fresh = async |name| -> anyhow::Result<Engine> {
+        Engine::connect(Ours::new(program()?, folder, server, name).await?.url())
+    };
+    if wanted("process") {
+        let engine = fresh("switchyard_process").await?;
+        let rate = engine.process(jobs, Mix::default()).await?;
+        figures.add("process empty jobs, jobs/s: Switchyard", rate);
+        engine.close().await;
+        let engine = fresh("switchyard_features").await?;
+        let all = Mix { partitions: 1000, limited: 100, unique: true, priorities: false };
+        let rate = engine.process(jobs, all).await?;
+        let name =
+            "process empty jobs, jobs/s: Switchyard, 1,000 partitions, 100 limited, all unique";
+        figures.add(name, rate);
+        engine.close().await;
         for (name, which, tuning) in [
             ("BullMQ", "bullmq", &["50"][..]),
             ("graphile-worker", "graphile", &["10", "500"]),
@@ -75,7 +102,62 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
             figures.add(&format!("process empty jobs, jobs/s: {name}"), rate);
         }
     }
-    figures.print();
+    if wanted("enqueue") {
+        let engine = fresh("switchyard_enqueue").await?;
+        let rate = engine.enqueue_batches(jobs).await?;
+        figures.add("enqueue in batches of 1,000, jobs/s: Switchyard", rate);
+        for callers in [1, 50] {
+            let rate = engine.enqueue_singly(callers, jobs * callers / 50).await?;
+            figures.add(&format!("enqueue singly, {callers} callers, jobs/s: Switchyard"), rate);
+        }
+        engine.close().await;
+        for (name, rate) in peers.enqueue().await? {
+            figures.add(&format!("enqueue, jobs/s: {name}"), rate);
+        }
+    }
+    if wanted("delay") {
+        let engine = fresh("switchyard_delay").await?;
+        let delays = engine.delays(1000).await?;
+        for (name, share) in [("p50", 50), ("p99", 99)] {
+            let delay = delays[(delays.len() - 1) * share / 100] as f64 / 1000.0;
+            figures.add(&format!("enqueue to start, {name} ms: Switchyard"), delay);
+        }
+        engine.close().await;
+        for (name, which) in [("BullMQ", "bullmq"), ("graphile-worker", "graphile")] {
+            let (p50, p99) = peers.delays(which).await?;
+            figures.add(&format!("enqueue to start, p50 ms: {name}"), p50);
+            figures.add(&format!("enqueue to start, p99 ms: {name}"), p99);
+        }
+    }
+    if wanted("snapshot") {
+        for (name, old) in [("no snapshot", false), ("an old snapshot held", true)] {
+            let engine = fresh("switchyard_snapshot").await?;
+            let rate = engine.process_beside_a_snapshot(jobs * 2, old).await?;
+            figures.add(&format!("process, mixed priorities, half arriving, jobs/s: {name}"), rate);
+            engine.close().await;
+        }
+    }
+    if wanted("backlog") {
+        let backlog = setting("SWITCHYARD_BENCH_BACKLOG", 5_000_000);
+        for waiting in [0, backlog] {
+            let engine = fresh("switchyard_backlog").await?;
+            if waiting > 0 {
+                engine.pile_up(waiting).await?;
+            }
+            let rate = engine.process(jobs, Mix::default()).await?;
+            figures.add(&format!("process, {waiting} others waiting, jobs/s"), rate);
+            engine.close().await;
+        }
+    }
+    if wanted("scale") {
+        for processes in [1, 2, 4, 8] {
+            let engine = fresh("switchyard_scale").await?;
+            let (rate, memory) = engine.process_by(processes, jobs * 2).await?;
+            figures.add(&format!("process by {processes} processes of 64 slots, jobs/s"), rate);
+            figures.add(&format!("the largest of {processes} processes, MiB"), memory);
+            engine.close().await;
+        }
+    }
     Ok(())
 }
 
@@ -109,8 +191,8 @@ impl Figures {
 
 /// Whether this discipline is asked for.
 fn wanted(discipline: &str) -> bool {
-    std::env::var("SWITCHYARD_BENCH_ONLY").is_ok_and(|only| only == discipline)
-        || std::env::var_os("SWITCHYARD_BENCH_ONLY").is_none()
+    let only = std::env::var("SWITCHYARD_BENCH_ONLY");
+    only.is_err() || only.is_ok_and(|only| only.split(',').any(|o| o == discipline))
 }
 
 fn setting(name: &str, default: u64) -> u64 {

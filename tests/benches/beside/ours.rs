@@ -4,24 +4,13 @@ use super::load::{Load, Outcome};
 use super::peers::{free_port, wait_for};
 use anyhow::{Context as _, ensure};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use switchyard_queue::{
-    Context, Job, JobResult, NewJob, Outcome as Ended, QueueName, Registry, SystemClock,
-    SystemEntropy,
-};
-use switchyard_store::{Db, DbConfig, PgJobStore, PgWake, Scope};
-use switchyard_workers::WorkerConfig;
 use tokio::process::{Child, Command};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 /// The program, a database of its own, the key of the demo portal and where it has territories.
 pub struct Ours {
@@ -159,84 +148,8 @@ impl Ours {
         Ok(n.unsigned_abs())
     }
 
-    /// Enqueues `jobs` empty jobs in batches of 1,000, then processes them with one worker in this
-    /// process; jobs a second enqueued and processed. Every job has its history row at the end.
-    pub async fn process(&self, jobs: u64) -> anyhow::Result<(f64, f64)> {
-        let shutdown = CancellationToken::new();
-        let config = DbConfig::new(self.url.clone());
-        let wake = PgWake::start(&config, shutdown.clone())?;
-        let db = Db::connect(config, wake.clone())?;
-        let enqueued = enqueue(&db, jobs).await?;
-        let tally = Tally { left: Arc::new(AtomicU64::new(jobs)), done: Arc::default() };
-        let dispatcher = Registry::new().with::<Nothing>().bind(
-            tally.clone(),
-            Arc::new(SystemClock),
-            Arc::new(SystemEntropy),
-        );
-        let worker_config = WorkerConfig { concurrency: 500, ..WorkerConfig::default() };
-        let begun = Instant::now();
-        let worker = tokio::spawn(switchyard_workers::run(
-            PgJobStore::new(&db),
-            dispatcher,
-            wake,
-            worker_config,
-            shutdown.clone(),
-        ));
-        tally.done.notified().await;
-        let mut owner = PgConnection::connect(self.url.expose_secret()).await?;
-        loop {
-            let open: i64 =
-                sqlx::query_scalar("select count(*) from engine.jobs where kind = 'bench.nothing'")
-                    .fetch_one(&mut owner)
-                    .await?;
-            if open == 0 {
-                break;
-            }
-        }
-        let took = begun.elapsed();
-        shutdown.cancel();
-        worker.await?;
-        db.close().await;
-        Ok((enqueued, jobs as f64 / took.as_secs_f64()))
-    }
-}
-
-async fn enqueue(db: &Db, jobs: u64) -> anyhow::Result<f64> {
-    let begun = Instant::now();
-    for batch in 0..jobs / 1000 {
-        let mut tx = db.begin(Scope::Platform).await?;
-        let made: Vec<NewJob> = (0..1000)
-            .map(|i| NewJob::of(&Nothing { i: batch * 1000 + i, pad: "x".repeat(180) }))
-            .collect::<Result<_, _>>()?;
-        tx.enqueue_all(made).await?;
-        tx.commit().await?;
-    }
-    Ok(jobs as f64 / begun.elapsed().as_secs_f64())
-}
-
-#[derive(Clone)]
-struct Tally {
-    left: Arc<AtomicU64>,
-    done: Arc<Notify>,
-}
-
-/// A job that does nothing, with arguments as large as the peers'.
-#[derive(Serialize, Deserialize)]
-struct Nothing {
-    i: u64,
-    pad: String,
-}
-
-impl Job for Nothing {
-    type State = Tally;
-    const KIND: &'static str = "bench.nothing";
-    const ABOUT: &'static str = "Does nothing.";
-    const QUEUE: QueueName = QueueName("bench");
-
-    async fn run(self, cx: &Context<Tally>) -> JobResult {
-        if cx.state().left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            cx.state().done.notify_one();
-        }
-        Ok(Ended::Done)
+    /// Where its database is.
+    pub fn url(&self) -> &SecretString {
+        &self.url
     }
 }

@@ -139,6 +139,34 @@ impl Peers {
     }
 }
 
+impl Peers {
+    /// Enqueues in every way that they have; jobs a second by name.
+    pub async fn enqueue(&self) -> anyhow::Result<Vec<(String, f64)>> {
+        let done = self.node("enqueue.js", &[]).output().await?;
+        let lines = String::from_utf8(done.stdout)?;
+        let figures = lines.lines().map(|line| {
+            let line: Value = serde_json::from_str(line)?;
+            let name = line["test"].as_str().context("a figure without a name")?.to_owned();
+            Ok((name, line["median"].as_f64().context("no figures")?))
+        });
+        let figures: Vec<_> = figures.collect::<anyhow::Result<_>>()?;
+        ensure!(figures.len() >= 7, "some peers could not enqueue: {figures:?}");
+        Ok(figures)
+    }
+
+    /// From enqueue to start at 100 jobs a second; p50 and p99 in ms.
+    pub async fn delays(&self, which: &str) -> anyhow::Result<(f64, f64)> {
+        let worker = self.node("lat_work.js", &[which, "1000"]).stdout(Stdio::piped()).spawn()?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let sent = self.node("lat_prod.js", &[which]).status().await?;
+        ensure!(sent.success(), "{which} could not enqueue");
+        let done = tokio::time::timeout(Duration::from_secs(30), worker.wait_with_output());
+        let line: Value = serde_json::from_slice(&done.await??.stdout).context("no figures")?;
+        let figure = |name: &str| line[name].as_f64().context("no figures");
+        Ok((figure("p50")?, figure("p99")?))
+    }
+}
+
 /// A port that nobody uses at this moment.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())

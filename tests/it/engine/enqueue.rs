@@ -203,3 +203,37 @@ async fn an_enqueuer_waits_for_a_key_that_is_being_released() {
     sqlx::raw_sql("commit").execute(&mut ending).await.unwrap();
     assert!(waiting.await.unwrap().inserted());
 }
+
+#[tokio::test]
+async fn single_jobs_of_many_callers_are_enqueued_together_and_each_is_answered() {
+    let bench = Bench::new().await;
+    let one = |n: u32| {
+        let (db, key) = (bench.test.db.clone(), n / 2);
+        async move { db.enqueue(job("k", Options::new().unique_by(key))).await.unwrap() }
+    };
+    let answers = futures::future::join_all((0..400).map(one)).await;
+    let inserted = answers.iter().filter(|a| a.inserted()).count();
+    assert_eq!(inserted, 200, "two callers for each key");
+    for pair in answers.chunks(2) {
+        assert_eq!(pair[0].id, pair[1].id);
+    }
+    assert_eq!(bench.claim(500).await.len(), 200);
+    audit(&mut bench.test.owner().await).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_refused_does_not_take_others_down_and_one_that_stands_is_not_doubled() {
+    let bench = Bench::new().await;
+    let db = &bench.test.db;
+    let twice = job("k", Options::new());
+    db.enqueue(twice.clone()).await.unwrap();
+    // No zero byte fits into PostgreSQL's text.
+    let mut bad = job("k", Options::new());
+    bad.request_id = Some("\0".to_owned());
+    let jobs = [job("k", Options::new()), twice, bad, job("k", Options::new())];
+    let answers = futures::future::join_all(jobs.map(|j| db.enqueue(j))).await;
+    let fine: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(fine, [true, false, false, true]);
+    assert_eq!(bench.claim(9).await.len(), 3);
+    audit(&mut bench.test.owner().await).await;
+}

@@ -5,6 +5,7 @@
 //! takes them in the order of their ids or skips what is locked, so no two of them can deadlock.
 
 mod claim;
+pub(crate) mod coalesce;
 pub mod effects;
 pub(crate) mod enqueue;
 mod job_store;
