@@ -352,7 +352,7 @@ async fn a_day_is_sealed_once_when_it_is_over_whoever_comes() {
     let days = days.await;
     // What is kept for long has slices of a month.
     let months = "select (date_trunc('month', current_date - 3)
-        < date_trunc('month', (now() at time zone 'UTC') - interval '10 minutes'))::int8";
+        < date_trunc('month', (now() at time zone 'UTC') - interval '10 minutes'))::int::int8";
     let months = count(&mut owner, months).await;
     assert_eq!(count(&mut owner, indexes).await, 3 * (2 * days + 1 + months));
     let of_today =
