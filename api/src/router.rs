@@ -38,6 +38,8 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::portals::routes())
         .merge(routes::queues::routes())
         .merge(routes::jobs::routes())
+        .merge(routes::search::routes())
+        .merge(routes::bulk::routes())
         .merge(routes::errors::routes())
         .merge(routes::jobs_enqueue::routes())
         .merge(routes::workflows::routes())

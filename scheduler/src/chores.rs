@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use switchyard_store::jobs::bulk;
 use switchyard_store::{Db, Result, jobs, maintenance, schedules, workflows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,14 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         // One slice a minute: after an upgrade that finds a month of them, claims still come first.
         chore("seal the slices of past days", Duration::from_secs(60), |db| async move {
             maintenance::seal_slice(&db).await
+        }),
+        chore(
+            "bulk operations",
+            Duration::from_millis(500),
+            |db| async move { bulk::work(&db).await },
+        ),
+        chore("forget old bulk operations", hour * 24, move |db| async move {
+            bulk::forget(&db, keep.standard).await
         }),
         chore("drop old slices", hour * 24, move |db| async move {
             maintenance::drop_slices(&db, keep).await

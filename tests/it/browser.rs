@@ -83,9 +83,11 @@ impl Browser {
         });
         let port = tokio::time::timeout(Duration::from_secs(30), found).await;
         let port = port.expect("chromedriver starts within 30 s").unwrap();
+        let scheme = std::env::var("SWITCHYARD_TEST_COLOR_SCHEME").unwrap_or_else(|_| "1".into());
         let options = json!({
             "binary": chromium,
             "args": [
+                format!("--blink-settings=preferredColorScheme={scheme}"),
                 "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                 "--no-first-run", "--disable-dev-shm-usage", "--window-size=1440,900",
                 format!("--user-data-dir={}", driver._profile.path().display()),
@@ -325,5 +327,53 @@ async fn picture() {
         format!("return document.querySelectorAll('#line-{event} .stop.done').length === 5");
     browser.until("all five stations are reached", &reached).await;
     std::fs::write(to, browser.client.screenshot().await.unwrap()).unwrap();
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_cancels_all_that_match_and_undoes_it() {
+    let ops = Ops::new().await;
+    for _ in 0..3 {
+        ops.job("leads.rescan_unassigned", Options::new().delay(Duration::from_secs(900))).await;
+    }
+    ops.dead_letter().await;
+    let browser = Browser::start().await;
+    browser.sign_in(&ops).await;
+    // In both colour schemes, if somebody wants to look at the pages.
+    let shoot = async |name: &str| {
+        let Some(folder) = std::env::var_os("SWITCHYARD_TEST_SCREENSHOTS") else { return };
+        let path = PathBuf::from(folder).join(format!("{name}.png"));
+        std::fs::write(path, browser.client.screenshot().await.unwrap()).unwrap();
+    };
+    browser.client.goto(&format!("{}/ops/jobs", ops.base)).await.unwrap();
+    browser.see("input[name=error]").await.send_keys("BY AN OPERATOR").await.unwrap();
+    browser.click("form[role=search] button.primary").await;
+    browser
+        .until("one job is found", "return document.querySelectorAll('tbody tr').length === 1")
+        .await;
+    shoot("found").await;
+    browser.client.goto(&format!("{}/ops/jobs?state=scheduled", ops.base)).await.unwrap();
+    browser.click("button[name=do][value=cancel]").await;
+    assert!(browser.text("section.card h2").await.starts_with("3 jobs"));
+    shoot("count").await;
+    browser.click("button.primary").await;
+    assert!(browser.text("#op").await.contains("waits for a scheduler"));
+    shoot("waiting").await;
+    jobs::bulk::work(&ops.db).await.unwrap();
+    browser.see("#op .st-done").await;
+    assert!(browser.text("#op").await.contains("3 of 3 done"));
+    shoot("done").await;
+    browser.click("form[action$='/undo'] button").await;
+    browser.client.accept_alert().await.unwrap();
+    browser.until("the undo has a page", "return location.pathname.startsWith('/ops/bulk/') && document.body.innerText.includes('It undoes')").await;
+    jobs::bulk::work(&ops.db).await.unwrap();
+    browser.see("#op .st-done").await;
+    shoot("undone").await;
+    let wanted = jobs::JobFilter { state: Some(JobState::Scheduled), ..Default::default() };
+    assert_eq!(jobs::list(&ops.db, &wanted).await.unwrap().len(), 3);
+    browser.client.goto(&format!("{}/ops/bulk", ops.base)).await.unwrap();
+    browser.see("tbody tr").await;
+    shoot("list").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
     browser.end().await;
 }

@@ -16,62 +16,80 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use std::sync::Arc;
 use switchyard_queue::{JobId, JobState};
 use switchyard_store::StoreFault;
-use switchyard_store::jobs::{self, AttemptRow, JobFilter, JobRow, Refusal, Why};
+use switchyard_store::jobs::{self, AttemptRow, Filter, JobFilter, JobRow, Refusal, Why};
 
 const PAGE: u32 = 40;
 
-/// The list's query, as it comes.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct ListQuery {
-    state: Option<String>,
-    kind: Option<String>,
-    queue: Option<String>,
-    stuck: Option<bool>,
-    after: Option<JobId>,
-    /// Look-up by id.
-    id: Option<String>,
-}
-
-/// The list's filter, as links need it.
-struct Filter {
+/// What the list shows, as links and forms need it.
+struct Shown {
+    filter: Filter,
     state: Option<JobState>,
     kind: Option<String>,
     queue: Option<String>,
-    stuck: bool,
 }
 
-impl Filter {
-    fn href(&self, state: Option<JobState>) -> String {
-        self.link(state, false)
+impl Shown {
+    fn new(filter: Filter) -> Self {
+        let (state, kind) = (filter.states.first().copied(), filter.kinds.first().cloned());
+        Self { state, kind, queue: filter.queue.clone(), filter }
     }
 
-    fn link(&self, state: Option<JobState>, stuck: bool) -> String {
-        let pairs = [
-            ("state", state.map(|s| s.as_str().to_owned())),
-            ("kind", self.kind.clone()),
-            ("queue", self.queue.clone()),
-            ("stuck", stuck.then(|| true.to_string())),
-        ];
-        let pairs = pairs.into_iter().filter_map(|(k, v)| v.map(|v| (k, v)));
-        let query = query_of(pairs);
+    fn href(&self, state: Option<JobState>) -> String {
+        let states = state.into_iter().collect();
+        Self::link(&Filter { states, stuck: false, ..self.filter.clone() })
+    }
+
+    fn stuck_href(&self) -> String {
+        Self::link(&Filter { states: Vec::new(), stuck: true, ..self.filter.clone() })
+    }
+
+    fn link(filter: &Filter) -> String {
+        let query = query_of(filter.pairs().into_iter());
         if query.is_empty() { "/ops/jobs".to_owned() } else { format!("/ops/jobs?{query}") }
     }
 
     /// This list, from its beginning.
     fn here(&self) -> String {
-        self.link(self.state, self.stuck)
+        Self::link(&self.filter)
     }
 
     fn is_open(&self) -> bool {
-        self.state.is_none() && self.kind.is_none() && self.queue.is_none() && !self.stuck
+        self.filter == Filter::default()
+    }
+
+    /// More is asked than the plain list knows.
+    fn is_search(&self) -> bool {
+        let simple = Filter {
+            states: self.state.into_iter().collect(),
+            kinds: self.kind.clone().into_iter().collect(),
+            queue: self.queue.clone(),
+            stuck: self.filter.stuck,
+            ..Filter::default()
+        };
+        self.filter != simple
+    }
+
+    /// The text of a field of the search form.
+    fn text(&self, name: &str) -> String {
+        let found = self.filter.pairs().into_iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value).unwrap_or_default()
+    }
+
+    /// The same of a time, as a form field takes it.
+    fn minute(&self, name: &str) -> String {
+        self.text(name).get(..16).unwrap_or_default().to_owned()
+    }
+
+    /// Fields that the search form does not show, and those that the bulk form passes on.
+    fn hidden(&self, shown: &[&str]) -> Vec<(&'static str, String)> {
+        self.filter.pairs().into_iter().filter(|(name, _)| !shown.contains(name)).collect()
     }
 }
 
-fn query_of(pairs: impl Iterator<Item = (&'static str, String)>) -> String {
+pub(super) fn query_of(pairs: impl Iterator<Item = (&'static str, String)>) -> String {
     let pairs: Vec<String> =
         pairs.map(|(k, v)| format!("{k}={}", super::session::urlencode(&v))).collect();
     pairs.join("&")
@@ -81,12 +99,14 @@ fn query_of(pairs: impl Iterator<Item = (&'static str, String)>) -> String {
 #[template(path = "jobs.html")]
 struct Jobs {
     shell: Shell,
-    filter: Filter,
+    filter: Shown,
     kinds: Vec<String>,
     queues: Vec<String>,
     rows: Vec<JobView>,
     pager: Pager,
     seen: i64,
+    /// How far a search looked before its time was up.
+    looked: Option<When>,
     oob: bool,
 }
 
@@ -96,50 +116,68 @@ pub(super) async fn list(
     Extension(hub): Extension<Arc<Hub>>,
     _: Caller<JobsRead>,
     shell: Shell,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<Vec<(String, String)>>,
 ) -> Screen {
-    if let Some(id) = query.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
-        let found = id.trim_start_matches("job:").parse::<JobId>();
-        let id = found.map_err(|_| {
-            OpsError::not_found("That is no job id; it looks like 0198c2d4-…, 36 characters.")
-        })?;
-        return Ok(Redirect::to(&format!("/ops/jobs/{id}")).into_response());
+    let wrong = |e: String| ApiError::bad_request("invalid_query", e);
+    let (mut filter, mut after) = (Filter::default(), None);
+    for (name, value) in query {
+        match name.as_str() {
+            "id" if value.trim().is_empty() => {}
+            "id" => return look_up(&value),
+            "after" => after = Some(value).filter(|v| !v.is_empty()),
+            _ => filter.set(&name, value.trim()).map_err(wrong)?,
+        }
     }
-    let given = |v: Option<String>| v.filter(|v| !v.is_empty());
-    let state = given(query.state).map(|s| s.parse::<JobState>());
-    let state = state.transpose().map_err(|e| ApiError::bad_request("bad_state", e))?;
-    let stuck = query.stuck.unwrap_or(false);
-    let filter = Filter { state, kind: given(query.kind), queue: given(query.queue), stuck };
-    let wanted = JobFilter {
-        state: filter.state,
-        kind: filter.kind.clone(),
-        queue: filter.queue.clone(),
-        stuck,
-        before: query.after,
-        limit: PAGE + 1,
-        ..JobFilter::default()
+    let filter = Shown::new(filter);
+    let (rows, next, looked) = if filter.is_search() {
+        let cursor = after.as_deref().map(str::parse).transpose().map_err(wrong)?;
+        let found = jobs::search(&api.db, &filter.filter, cursor, PAGE).await?;
+        (found.rows, found.next.map(|c| c.to_string()), found.looked_back_to)
+    } else {
+        let before = after.as_deref().map(str::parse).transpose();
+        let before = before.map_err(|_| wrong("`after` is no job id".to_owned()))?;
+        let wanted = JobFilter {
+            state: filter.state,
+            kind: filter.kind.clone(),
+            queue: filter.queue.clone(),
+            stuck: filter.filter.stuck,
+            before,
+            limit: PAGE + 1,
+            ..JobFilter::default()
+        };
+        let mut rows = jobs::list(&api.db, &wanted).await?;
+        let more = rows.len() > PAGE as usize;
+        rows.truncate(PAGE as usize);
+        let next = rows.last().filter(|_| more).map(|r| r.id.to_string());
+        (rows, next, None)
     };
-    let mut rows = jobs::list(&api.db, &wanted).await?;
-    let more = rows.len() > PAGE as usize;
-    rows.truncate(PAGE as usize);
-    let next = rows.last().filter(|_| more).map(|r| r.id);
     let data = hub.data().await?;
-    let views = JobView::all(&api, &data, &rows, shell.now).await?;
+    let now = shell.now;
+    let views = JobView::all(&api, &data, &rows, now).await?;
     let open = rows.iter().filter(|r| !r.state.is_final()).map(|r| r.id);
     page(&Jobs {
         shell: shell.at("/ops/jobs").live(live::url(open)),
         kinds: kinds(&api, &filter),
         queues: data.queues.iter().map(|q| q.name.clone()).collect(),
-        pager: Pager::new(&filter.here(), query.after.is_some(), next),
+        pager: Pager::new(&filter.here(), after.is_some(), next),
         rows: views,
         seen: data.jobs(),
+        looked: looked.map(|at| When::new(at, now)),
         filter,
         oob: false,
     })
 }
 
+fn look_up(id: &str) -> Screen {
+    let found = id.trim().trim_start_matches("job:").parse::<JobId>();
+    let id = found.map_err(|_| {
+        OpsError::not_found("That is no job id; it looks like 0198c2d4-…, 36 characters.")
+    })?;
+    Ok(Redirect::to(&format!("/ops/jobs/{id}")).into_response())
+}
+
 /// The kinds that this program knows, and the one that is asked for.
-fn kinds(api: &Api, filter: &Filter) -> Vec<String> {
+fn kinds(api: &Api, filter: &Shown) -> Vec<String> {
     let mut kinds: Vec<String> = api.registry.kinds().iter().map(|k| k.kind.to_owned()).collect();
     if let Some(kind) = filter.kind.as_ref().filter(|k| !kinds.contains(k)) {
         kinds.push(kind.clone());

@@ -5,6 +5,7 @@
 //! are in `api/static`. No page holds a script or a style of its own, so the policy forbids both.
 
 mod assets;
+mod bulk;
 mod data;
 mod deliveries;
 mod error;
@@ -53,6 +54,10 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/jobs", get(jobs::list)),
         ("/jobs/{id}", get(jobs::show)),
         ("/jobs/{id}/{verb}", post(jobs::act)),
+        ("/bulk", get(bulk::list).post(bulk::start)),
+        ("/bulk/new", get(bulk::new)),
+        ("/bulk/{id}", get(bulk::show)),
+        ("/bulk/{id}/{verb}", post(bulk::act)),
         ("/queues/{queue}/{verb}", post(jobs::queue)),
         ("/workers/{worker}/{verb}", post(fleet::steer)),
         ("/errors", get(errors::list)),

@@ -56,6 +56,7 @@ const MENU: &[Group] = &[
             item("/ops/jobs", "Jobs", "job"),
             item("/ops/workflows", "Workflows", "flow"),
             item("/ops/errors", "Errors", "alert"),
+            item("/ops/bulk", "Bulk", "bulk"),
             item("/ops/schedules", "Schedules", "clock"),
             item("/ops/workers", "Workers", "worker"),
         ],

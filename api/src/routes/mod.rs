@@ -2,6 +2,7 @@
 
 pub(crate) mod admin_auth;
 pub(crate) mod agencies;
+pub(crate) mod bulk;
 pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod health;
@@ -13,6 +14,7 @@ pub(crate) mod metrics;
 pub(crate) mod own_leads;
 pub(crate) mod portals;
 pub(crate) mod queues;
+pub(crate) mod search;
 pub(crate) mod territories;
 mod views;
 pub(crate) mod webhooks;

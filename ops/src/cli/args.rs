@@ -1,5 +1,9 @@
 //! What the command line may say.
 
+mod search;
+
+pub(super) use search::{Bulk, BulkStart, FilterArgs, JobsSearch};
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +63,11 @@ pub(super) enum Command {
     Workflows {
         #[command(subcommand)]
         command: Workflows,
+    },
+    /// Do one thing to all jobs that meet a filter, in the background; with an undo
+    Bulk {
+        #[command(subcommand)]
+        command: Bulk,
     },
     /// Look at queues, pause them and let them go on
     Queues {
@@ -163,6 +172,8 @@ pub(super) struct Enqueue {
 pub(super) enum Jobs {
     /// Open and finished jobs, the newest first
     List(JobsList),
+    /// Find jobs, open and finished, by anything that is known of them
+    Search(Box<JobsSearch>),
     /// One job: arguments, attempts, errors
     Show(JobShow),
     /// Why a job is not running: everything that holds now, and what to do about it

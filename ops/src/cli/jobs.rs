@@ -1,8 +1,8 @@
-//! `jobs`: list, show, why, retry, cancel, discard, errors.
+//! `jobs`: list, search, show, why, retry, cancel, discard, errors.
 
 use super::args::{Global, JobArg, JobShow, Jobs, JobsList};
 use super::output::{Failure, Output, table};
-use super::{errors, load};
+use super::{bulk, errors, load};
 use crate::compose::Base;
 use crate::config::Needs;
 use crate::{Fault, database_help};
@@ -16,6 +16,7 @@ pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Resu
     let base = Base::open(config)?;
     let ended = match command {
         Jobs::List(args) => list(&base, args, output).await,
+        Jobs::Search(args) => bulk::search(&base, args, output).await,
         Jobs::Show(args) => show(&base, args, output).await,
         Jobs::Why(job) => why(&base, job, output).await,
         Jobs::Retry(job) => acted(jobs::retry(&base.db, job.job).await, "is due now", output),
@@ -80,7 +81,7 @@ fn acted(result: Result<JobRow, Refusal>, done: &str, output: Output) -> Result<
     Ok(())
 }
 
-fn row(job: &JobRow) -> Vec<String> {
+pub(super) fn row(job: &JobRow) -> Vec<String> {
     let error = job.error.as_deref().and_then(|e| e.lines().next()).unwrap_or_default();
     vec![
         job.id.to_string(),

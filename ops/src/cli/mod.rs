@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod bulk;
 mod doctor;
 mod enqueue;
 mod errors;
@@ -57,6 +58,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Jobs { command } => jobs::run(&global, &command, output).await,
         Command::Keys { command } => keys::run(&global, &command, output).await,
         Command::Workflows { command } => workflows::run(&global, &command, output).await,
+        Command::Bulk { command } => bulk::run(&global, &command, output).await,
         Command::Queues { command } => steer::queues(&global, &command, output).await,
         Command::Workers { command } => steer::workers(&global, &command, output).await,
         Command::Doctor(doctor) => doctor::run(&global, &doctor, output).await,

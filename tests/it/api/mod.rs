@@ -3,6 +3,7 @@
 
 mod admin;
 mod agency;
+mod bulk;
 mod documented;
 mod health;
 mod ingest;

@@ -116,6 +116,9 @@ async fn hostile_data_stays_text_on_every_screen() {
         "/ops/jobs".into(),
         format!("/ops/jobs/{unknown}"),
         "/ops/messages".into(),
+        "/ops/jobs?error=%3Cscript%3E&arg=a%3D%3Cimg%20src=x%3E".into(),
+        "/ops/bulk/new?do=cancel&kind=%3Cscript%3E&error=%3Cimg%20src=x%3E".into(),
+        "/ops/bulk".into(),
         "/ops/jobs?kind=%3Cscript%3Ealert(1)%3C/script%3E&queue=%22%3E%3Cimg%20src=x%3E".into(),
     ];
     for m in &line.assignments[0].messages {

@@ -1,6 +1,8 @@
 //! The queue on a real PostgreSQL.
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod bulk;
+mod bulk_features;
 mod churn;
 mod claim;
 mod deadline;

@@ -7,7 +7,7 @@ use switchyard_queue::{
     Fence, Held, JobId, JobState, JobStore, KindInfo, Options, QueueName, Report, Retention,
     SettleAs,
 };
-use switchyard_store::jobs::{self, JobFilter, Reason, Verdict};
+use switchyard_store::jobs::{self, Filter, JobFilter, Reason, Verdict};
 
 const ALLOWED: Duration = Duration::from_secs(3600);
 
@@ -46,6 +46,10 @@ async fn stuck(bench: &Bench) -> Vec<JobId> {
     let total: i64 = jobs::stuck(&bench.test.db).await.unwrap().iter().map(|k| k.n).sum();
     assert_eq!(total, i64::try_from(rows.len()).unwrap(), "the count and the list agree");
     assert!(rows.iter().all(|r| r.stuck_since.is_some()));
+    let filter = Filter { stuck: true, ..Filter::default() };
+    let found = jobs::search(&bench.test.db, &filter, None, 0).await.unwrap();
+    let ids = |rows: &[jobs::JobRow]| rows.iter().map(|r| r.id).collect::<Vec<_>>();
+    assert_eq!((ids(&found.rows), found.next), (ids(&rows), None), "the search and the list agree");
     rows.into_iter().map(|r| r.id).collect()
 }
 

@@ -10,7 +10,7 @@ use switchyard_store::{StoreFault, jobs};
 const ALL: [Retention; 3] = [Retention::Standard, Retention::Short, Retention::Long];
 
 /// From now on kind `k` is kept so.
-async fn declare(bench: &Bench, retention: Retention) {
+pub async fn declare(bench: &Bench, retention: Retention) {
     let mut who = info();
     who.declares = vec![KindInfo {
         kind: "k",
@@ -39,7 +39,7 @@ async fn finished(bench: &Bench) -> Vec<JobId> {
     ids
 }
 
-async fn class(owner: &mut PgConnection, id: JobId) -> i16 {
+pub async fn class(owner: &mut PgConnection, id: JobId) -> i16 {
     sqlx::query_scalar("select class from engine.job_history where id = $1")
         .bind(id.0)
         .fetch_one(owner)

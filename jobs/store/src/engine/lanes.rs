@@ -36,16 +36,26 @@ impl LaneCache {
 /// would hold up everybody else who needs the same new lane until the caller commits, and a
 /// rollback would leave a number in the cache that no table knows.
 pub(crate) async fn of(db: &Db, jobs: &[NewJob]) -> Result<Vec<LaneId>> {
-    let missing: BTreeSet<Name<'_>> =
-        jobs.iter().map(name).filter(|name| db.lanes().get(*name).is_none()).collect();
-    if !missing.is_empty() {
-        let names = Columns::of(&missing);
-        if !read(db, &names).await? {
-            make(db, &names).await?;
-            read(db, &names).await?;
-        }
-    }
+    let missing = jobs.iter().map(name).filter(|name| db.lanes().get(*name).is_none());
+    read_or_make(db, missing.collect()).await?;
     jobs.iter().map(|j| db.lanes().get(name(j)).ok_or(StoreFault::NotFound)).collect()
+}
+
+/// Makes those of these lanes that do not exist, in the same way.
+pub(crate) async fn ensure(db: &Db, names: &[(String, String, String)]) -> Result<()> {
+    read_or_make(db, names.iter().map(|(q, p, k)| (&**q, &**p, &**k)).collect()).await
+}
+
+async fn read_or_make(db: &Db, missing: BTreeSet<Name<'_>>) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = Columns::of(&missing);
+    if !read(db, &names).await? {
+        make(db, &names).await?;
+        read(db, &names).await?;
+    }
+    Ok(())
 }
 
 /// Names of lanes, as arrays for `unnest`.

@@ -1,15 +1,11 @@
 //! What an operator can do with one job, or with a queue.
 
 use super::read::{JobRow, find};
-use crate::engine::{enqueue, workflows};
+use super::sets;
+use crate::engine::workflows;
 use crate::{Db, Result, StoreFault};
-use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Transaction};
-use std::time::Duration;
-use switchyard_queue::{
-    ArgsCipher, JobId, JobState, LaneId, NewJob, Options, SealFault, WakeToken, opened_args,
-    sealed_parts,
-};
+use switchyard_queue::{ArgsCipher, JobId, JobState, LaneId, WakeToken};
 use uuid::Uuid;
 
 /// Why an action was not taken.
@@ -35,14 +31,9 @@ impl From<sqlx::Error> for Refusal {
     }
 }
 
-/// What is said of a job that an operator gave up.
-pub(super) const BY_OPERATOR: &str = "cancelled by an operator";
-
 /// An open job whose row is locked.
 struct Open {
-    workflow: Option<Uuid>,
     lane: i32,
-    kind: String,
     state: JobState,
     unique_key: Option<String>,
 }
@@ -50,25 +41,24 @@ struct Open {
 /// Locks an open job; `None` if there is none (then it may be in history, and a statement that
 /// looks there now sees it). The lock waits for a job's own transaction, but not for ever.
 async fn lock(connection: &mut PgConnection, id: JobId) -> Result<Option<Open>> {
-    type Row = (i32, String, i16, Option<String>, Option<Uuid>);
     sqlx::query("select set_config('lock_timeout', '3s', true)").execute(&mut *connection).await?;
-    let row: Option<Row> = sqlx::query_as(
-        "select lane, kind, engine.job_state(stage, attempt, worker), unique_key, workflow
+    let row: Option<(i32, i16, Option<String>)> = sqlx::query_as(
+        "select lane, engine.job_state(stage, attempt, worker), unique_key
          from engine.jobs where id = $1 for update",
     )
     .bind(id.0)
     .fetch_optional(connection)
     .await?;
-    Ok(row.and_then(|(lane, kind, state, unique_key, workflow)| {
-        Some(Open { workflow, lane, kind, state: JobState::from_code(state)?, unique_key })
+    Ok(row.and_then(|(lane, state, unique_key)| {
+        Some(Open { lane, state: JobState::from_code(state)?, unique_key })
     }))
 }
 
 /// Runs a job again, now.
 ///
 /// A scheduled or retryable job becomes due at once. A dead letter or a quarantined job starts over
-/// with all its attempts and takes its unique key again. A deadline no longer counts. Of a finished job a copy is enqueued,
-/// and the copy is the answer.
+/// with all its attempts and takes its unique key again. A deadline no longer counts. Of a finished job
+/// a copy is enqueued, and the copy is the answer.
 ///
 /// # Errors
 /// [`Refusal::WrongState`] if it is due, running or waiting for a parent; [`Refusal::KeyHeld`].
@@ -96,61 +86,21 @@ async fn refuse<T>(tx: Transaction<'_, Postgres>, refusal: Refusal) -> Result<T,
 }
 
 async fn revive(connection: &mut PgConnection, id: JobId, job: &Open) -> Result<(), Refusal> {
-    match job.state {
-        JobState::Scheduled | JobState::Retryable | JobState::Quarantined => {}
-        JobState::Discarded => take_key(connection, id, job.unique_key.as_deref()).await?,
-        other => return Err(Refusal::WrongState(other)),
+    let able =
+        [JobState::Scheduled, JobState::Retryable, JobState::Quarantined, JobState::Discarded];
+    if !able.contains(&job.state) {
+        return Err(Refusal::WrongState(job.state));
     }
-    sqlx::query(
-        "update engine.jobs set stage = 0, run_at = statement_timestamp(), crashes = 0, lone_crashes = 0,
-           attempt = case when stage = 1 then attempt else 0 end, deadline = null
-         where id = $1",
-    )
-    .bind(id.0)
-    .execute(&mut *connection)
-    .await?;
-    count(connection, job, JobState::Available).await
-}
-
-async fn take_key(
-    connection: &mut PgConnection,
-    id: JobId,
-    key: Option<&str>,
-) -> Result<(), Refusal> {
-    let Some(key) = key else { return Ok(()) };
-    let taken = sqlx::query(
-        "insert into engine.job_uniques (key, job_id) values ($1, $2) on conflict do nothing",
-    )
-    .bind(key)
-    .bind(id.0)
-    .execute(&mut *connection)
-    .await?;
-    if taken.rows_affected() == 1 {
+    if !sets::revive(connection, &[id.0], None).await?.is_empty() {
         return Ok(());
     }
     let holder: Option<Uuid> =
         sqlx::query_scalar("select job_id from engine.job_uniques where key = $1")
-            .bind(key)
+            .bind(&job.unique_key)
             .fetch_optional(connection)
             .await?;
     // A holder that let go in this very moment is named as nobody: the operator tries again.
     Err(Refusal::KeyHeld(holder.map_or(JobId(Uuid::nil()), JobId)))
-}
-
-#[derive(sqlx::FromRow)]
-struct Finished {
-    lane: i32,
-    queue: String,
-    partition: String,
-    kind: String,
-    priority: i16,
-    max_attempts: i16,
-    timeout_ms: i32,
-    tenant: Option<Uuid>,
-    unique_key: Option<String>,
-    args: Value,
-    trace: Option<String>,
-    request_id: Option<String>,
 }
 
 async fn enqueue_copy(
@@ -158,38 +108,15 @@ async fn enqueue_copy(
     id: JobId,
     cipher: Option<&dyn ArgsCipher>,
 ) -> Result<(JobId, LaneId), Refusal> {
-    let old: Option<Finished> = sqlx::query_as(
-        "select h.lane, l.queue, l.partition, h.kind, h.priority, h.max_attempts, h.timeout_ms,
-           h.tenant, h.unique_key, h.args, h.trace, h.request_id
-         from engine.job_history h join engine.lanes l on l.id = h.lane
-         where h.id = $1 limit 1",
-    )
-    .bind(id.0)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let old = old.ok_or(Refusal::NotFound)?;
-    let lane = LaneId(old.lane);
-    let copy = old.into_job(id, cipher).map_err(StoreFault::from)?;
-    let placed = enqueue::insert(connection, &[copy], &[lane], cipher).await?;
-    let answer = placed.first().ok_or(Refusal::NotFound)?.answer;
-    if answer.inserted() { Ok((answer.id, lane)) } else { Err(Refusal::KeyHeld(answer.id)) }
-}
-
-impl Finished {
-    /// What was sealed for the old job is opened, to be sealed for the new one.
-    fn into_job(self, id: JobId, cipher: Option<&dyn ArgsCipher>) -> Result<NewJob, SealFault> {
-        let encrypted = sealed_parts(&self.args).is_some();
-        let args = opened_args(cipher, &self.kind, id, self.args)?;
-        let timeout = Duration::from_millis(u64::from(self.timeout_ms.unsigned_abs()));
-        let mut job = NewJob::raw(self.kind, self.queue, timeout, args, Options::new());
-        job.encrypted = encrypted;
-        job.partition = self.partition;
-        job.priority = self.priority;
-        job.max_attempts = self.max_attempts;
-        job.tenant = self.tenant;
-        // As stored: the kind is part of it already.
-        job.unique_key = self.unique_key;
-        Ok(job.caused_by(self.trace.and_then(|t| t.parse().ok()), self.request_id.as_deref()))
+    let mut copies = sets::copy(connection, &[id.0], None, cipher, None).await?;
+    if let Some(fault) = copies.sealed.pop() {
+        return Err(StoreFault::from(fault).into());
+    }
+    let copied = copies.made.pop().ok_or(Refusal::NotFound)?;
+    if copied.inserted {
+        Ok((JobId(copied.id), copied.lane))
+    } else {
+        Err(Refusal::KeyHeld(JobId(copied.id)))
     }
 }
 
@@ -203,12 +130,12 @@ pub async fn cancel(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
     match lock(&mut tx, id).await? {
         None => return Err(finished_or_missing(db, id).await),
         Some(job) if job.state == JobState::Running => {
-            request_cancel(&mut tx, id).await?;
+            sets::ask_to_stop(&mut tx, &[id.0], None).await?;
             tx.commit().await?;
             db.wake().send(&[WakeToken::Cancel(id)]);
         }
         Some(_) => {
-            let told = end_waiting(&mut tx, &[id.0], BY_OPERATOR).await?;
+            let told = sets::end_waiting(&mut tx, &[id.0], sets::BY_OPERATOR, None).await?;
             tx.commit().await?;
             workflows::advance_soon(db, &told).await;
         }
@@ -230,96 +157,17 @@ pub async fn discard(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
             return refuse(tx, Refusal::WrongState(job.state)).await;
         }
         Some(job) if job.state == JobState::Running => {
-            request_cancel(&mut tx, id).await?;
+            sets::ask_to_stop(&mut tx, &[id.0], None).await?;
             tx.commit().await?;
             db.wake().send(&[WakeToken::Cancel(id)]);
         }
-        Some(job) => {
-            sqlx::query(
-                "with dead as (
-                   update engine.jobs set stage = 5,
-                     last_error = concat_ws(E'\\n', 'discarded by an operator', last_error)
-                   where id = $1 returning id, unique_key, workflow
-                 ), told as (
-                   insert into engine.workflow_events (workflow, job_id, outcome)
-                   select workflow, id, 7 from dead where workflow is not null
-                 )
-                 delete from engine.job_uniques q using dead d
-                 where q.key = d.unique_key and q.job_id = d.id",
-            )
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?;
-            count(&mut tx, &job, JobState::Discarded).await?;
+        Some(_) => {
+            let told = sets::discard(&mut tx, &[id.0], None).await?;
             tx.commit().await?;
-            workflows::advance_soon(db, &Vec::from_iter(job.workflow)).await;
+            workflows::advance_soon(db, &told).await;
         }
     }
     found(db, id).await
-}
-
-async fn request_cancel(connection: &mut PgConnection, id: JobId) -> Result<()> {
-    sqlx::query("update engine.jobs set cancel_requested = true where id = $1")
-        .bind(id.0)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Jobs that nobody holds move to history, with what is said of them; the caller holds their rows'
-/// locks. Gives the workflows that are to be told once this is committed.
-pub(in crate::engine) async fn end_waiting(
-    connection: &mut PgConnection,
-    ids: &[Uuid],
-    why: &str,
-) -> Result<Vec<Uuid>> {
-    let told = sqlx::query_scalar(
-        "with ended as (
-           delete from engine.jobs where id = any($1) returning *
-         ), keys as (
-           delete from engine.job_uniques q using ended e
-           where q.key = e.unique_key and q.job_id = e.id
-         ), counted as (
-           insert into engine.counter_deltas (lane, kind, state, n)
-           select e.lane, e.kind, s.state, sum(s.n) from ended e
-           cross join lateral (values (engine.job_state(e.stage, e.attempt, e.worker), -1),
-             (9::int2, 1)) s(state, n)
-           group by 1, 2, 3
-         ), kept as (
-           insert into engine.job_history
-             (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
-              worker, tenant, unique_key, args, error, trace, request_id, workflow, created_at, run_at,
-              started_at, finished_at)
-           select e.id, coalesce(((select classes from engine.kept_otherwise) ->> e.kind)::int2, 0), e.lane,
-             e.kind, e.priority, 9, e.attempt, e.max_attempts, e.crashes, e.timeout_ms, null, e.tenant,
-             e.unique_key, e.args, concat_ws(E'\\n', $2, e.last_error), e.trace, e.request_id, e.workflow,
-             e.created_at, e.run_at, e.prior_claimed_at, statement_timestamp()
-           from ended e
-         ), told as (
-           insert into engine.workflow_events (workflow, job_id, outcome)
-           select workflow, id, 9 from ended where workflow is not null
-         )
-         select distinct workflow from ended where workflow is not null",
-    )
-    .bind(ids)
-    .bind(why)
-    .fetch_all(connection)
-    .await?;
-    Ok(told)
-}
-
-async fn count(connection: &mut PgConnection, job: &Open, to: JobState) -> Result<(), Refusal> {
-    sqlx::query(
-        "insert into engine.counter_deltas (lane, kind, state, n)
-         values ($1, $2, $3, -1), ($1, $2, $4, 1)",
-    )
-    .bind(job.lane)
-    .bind(&job.kind)
-    .bind(job.state.code())
-    .bind(to.code())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 async fn found(db: &Db, id: JobId) -> Result<JobRow, Refusal> {

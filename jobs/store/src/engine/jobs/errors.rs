@@ -4,18 +4,14 @@
 //! A group is known by its fingerprint: kind, class, and the message without what varies (see
 //! `ErrorReport::pattern`). Like the counters, it is the sum of what was folded and what was not.
 
-use super::act::{BY_OPERATOR, end_waiting};
-use crate::engine::workflows;
+use super::bulk::{self, Action, BulkRefusal};
+use super::filter::Filter;
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::PgConnection;
-use std::collections::BTreeSet;
-use switchyard_queue::{LaneId, WakeToken};
+use switchyard_queue::JobState;
 use uuid::Uuid;
 
-/// Dead letters that are acted on in one transaction: few enough to hold their locks briefly.
-const BATCH: i64 = 500;
 /// Dead letters of a group are counted up to here.
 const MOST_COUNTED: i64 = 10_000;
 
@@ -118,22 +114,7 @@ async fn groups(
 /// # Errors
 /// [`StoreFault::NotFound`] if there is no such group. What was done before an error stands.
 pub async fn retry(db: &Db, fingerprint: &str) -> Result<Acted> {
-    find(db, fingerprint).await?;
-    let mut acted = Acted::default();
-    let mut after = Uuid::nil();
-    loop {
-        let mut tx = db.engine().begin().await?;
-        let dead = lock(&mut tx, fingerprint, after).await?;
-        let Some(last) = dead.last() else { return Ok(acted) };
-        after = *last;
-        let revived = revive(&mut tx, &dead).await?;
-        tx.commit().await?;
-        acted.done += revived.len() as u64;
-        acted.kept += (dead.len() - revived.len()) as u64;
-        let lanes: BTreeSet<i32> = revived.into_iter().collect();
-        let wakes: Vec<_> = lanes.into_iter().map(|lane| WakeToken::Lane(LaneId(lane))).collect();
-        db.wake().send(&wakes);
-    }
+    act(db, fingerprint, &Action::Retry).await
 }
 
 /// Gives all dead letters of a group up, as `jobs::cancel` does with one: they move to history.
@@ -141,60 +122,26 @@ pub async fn retry(db: &Db, fingerprint: &str) -> Result<Acted> {
 /// # Errors
 /// [`StoreFault::NotFound`] if there is no such group. What was done before an error stands.
 pub async fn cancel(db: &Db, fingerprint: &str) -> Result<Acted> {
+    act(db, fingerprint, &Action::Cancel).await
+}
+
+/// A bulk operation that is waited for: if this process dies a scheduler ends it, and it can be undone.
+async fn act(db: &Db, fingerprint: &str, action: &Action) -> Result<Acted> {
     find(db, fingerprint).await?;
-    let mut acted = Acted::default();
-    let mut after = Uuid::nil();
-    loop {
-        let mut tx = db.engine().begin().await?;
-        let dead = lock(&mut tx, fingerprint, after).await?;
-        let Some(last) = dead.last() else { return Ok(acted) };
-        after = *last;
-        let told = end_waiting(&mut tx, &dead, BY_OPERATOR).await?;
-        tx.commit().await?;
-        workflows::advance_soon(db, &told).await;
-        acted.done += dead.len() as u64;
-    }
-}
-
-/// Locks the next dead letters of a group. Those that somebody is just acting on are theirs.
-async fn lock(connection: &mut PgConnection, fingerprint: &str, after: Uuid) -> Result<Vec<Uuid>> {
-    let ids = sqlx::query_scalar(
-        "select id from engine.jobs where stage = 5 and fingerprint = $1 and id > $2
-         order by id limit $3 for update skip locked",
-    )
-    .bind(fingerprint)
-    .bind(after)
-    .bind(BATCH)
-    .fetch_all(connection)
-    .await?;
-    Ok(ids)
-}
-
-/// Starts dead letters over that get their unique key again; gives the lane of each. The caller
-/// holds their rows' locks.
-async fn revive(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<i32>> {
-    let lanes = sqlx::query_scalar(
-        "with keyed as (
-           insert into engine.job_uniques (key, job_id)
-           select unique_key, id from engine.jobs
-           where id = any($1) and unique_key is not null order by unique_key, id
-           on conflict do nothing
-           returning job_id
-         ), back as (
-           update engine.jobs set stage = 0, run_at = statement_timestamp(), attempt = 0,
-             crashes = 0, lone_crashes = 0, deadline = null
-           where id = any($1) and (unique_key is null or id in (select job_id from keyed))
-           returning lane, kind
-         ), counted as (
-           insert into engine.counter_deltas (lane, kind, state, n)
-           select b.lane, b.kind, s.state, sum(s.n) from back b
-           cross join (values (7::int2, -1), (0::int2, 1)) s(state, n)
-           group by 1, 2, 3
-         )
-         select lane from back",
-    )
-    .bind(ids)
-    .fetch_all(connection)
-    .await?;
-    Ok(lanes)
+    let filter = Filter {
+        states: vec![JobState::Discarded],
+        fingerprint: Some(fingerprint.to_owned()),
+        ..Filter::default()
+    };
+    let ended = async {
+        let op = bulk::start(db, action, &filter, "errors").await?;
+        bulk::run(db, op.id).await
+    };
+    let op = ended.await.map_err(|refusal| match refusal {
+        BulkRefusal::Store(fault) => fault,
+        // Neither can the filter be unfit nor has anybody else had the time to forget it.
+        _ => StoreFault::NotFound,
+    })?;
+    let kept = op.skipped.get("key_held").copied().unwrap_or_default();
+    Ok(Acted { done: op.done.unsigned_abs(), kept: kept.unsigned_abs() })
 }

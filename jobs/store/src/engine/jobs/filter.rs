@@ -44,6 +44,8 @@ pub struct Filter {
     pub worker: Option<i64>,
     /// Group of failures. The history does not keep it, so only open jobs have one.
     pub fingerprint: Option<String>,
+    /// It runs, and has been silent for longer than its kind allows.
+    pub stuck: bool,
     /// Enqueued then or later.
     pub created_from: Option<DateTime<Utc>>,
     /// Enqueued before.
@@ -113,7 +115,7 @@ fn document(path: &[&str], value: Value) -> Value {
 
 impl Filter {
     /// The names that [`Filter::set`] knows.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 15] = [
         "state",
         "kind",
         "queue",
@@ -124,6 +126,7 @@ impl Filter {
         "request_id",
         "worker",
         "fingerprint",
+        "stuck",
         "created_from",
         "created_to",
         "finished_from",
@@ -159,6 +162,7 @@ impl Filter {
             "error" => self.error = Some(value.to_owned()),
             "request_id" => self.request_id = Some(value.to_owned()),
             "fingerprint" => self.fingerprint = Some(value.to_owned()),
+            "stuck" => self.stuck = read(name, value, "`true` or `false`")?,
             "tenant" => self.tenant = Some(read(name, value, "an id of 36 characters")?),
             "worker" => self.worker = Some(read(name, value, "a worker's number")?),
             "created_from" => self.created_from = Some(instant(name, value)?),
@@ -188,6 +192,7 @@ impl Filter {
             ("request_id", self.request_id.clone()),
             ("worker", self.worker.map(|w| w.to_string())),
             ("fingerprint", self.fingerprint.clone()),
+            ("stuck", self.stuck.then(|| true.to_string())),
             ("created_from", time(self.created_from)),
             ("created_to", time(self.created_to)),
             ("finished_from", time(self.finished_from)),
@@ -261,7 +266,7 @@ impl<'de> Deserialize<'de> for Filter {
             for value in values {
                 let set = match &value {
                     Value::String(text) => filter.set(&name, text),
-                    Value::Number(number) => filter.set(&name, &number.to_string()),
+                    Value::Number(_) | Value::Bool(_) => filter.set(&name, &value.to_string()),
                     other => Err(format!("`{name}` takes texts, not `{other}`")),
                 };
                 set.map_err(serde::de::Error::custom)?;
@@ -318,6 +323,7 @@ mod tests {
             ("arg", "n=7"),
             ("error", "50% of_it\\"),
             ("worker", "12"),
+            ("stuck", "true"),
             ("created_from", "2026-03-01"),
             ("finished_to", "2026-03-01T12:30"),
             ("queue", ""),

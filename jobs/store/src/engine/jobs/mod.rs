@@ -1,13 +1,15 @@
 //! What operators see of the jobs, and what they can do with one. Everything here runs under the
 //! engine's role, over its small pool.
 
-pub(in crate::engine) mod act;
+mod act;
+pub mod bulk;
 mod counts;
 pub mod errors;
 mod filter;
 mod read;
 mod reason;
 mod search;
+pub(in crate::engine) mod sets;
 mod steer;
 mod stuck;
 mod why;

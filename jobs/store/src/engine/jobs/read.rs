@@ -278,6 +278,7 @@ impl JobFilter {
             kinds: self.kind.clone().into_iter().collect(),
             queue: self.queue.clone(),
             tenant: self.tenant,
+            stuck: self.stuck,
             ..Filter::default()
         }
     }
@@ -312,11 +313,6 @@ async fn running_page(db: &Db, filter: &JobFilter, limit: u32) -> Result<Vec<Job
     let mut sql = QueryBuilder::new(HELD);
     sql.push(concat!(open!(), "where j.id in (select id from held)"));
     filter.conditions().push_open(&mut sql);
-    if filter.stuck {
-        sql.push(
-            " and engine.stuck_since(j.claimed_at, j.progress_at, (select k.stuck_after_ms from engine.kinds k where k.kind = j.kind)) is not null",
-        );
-    }
     filter.fetch(db, sql, limit).await
 }
 

@@ -6,7 +6,7 @@
 //! committed. So an event is taken up by whoever wrote it or by the one who was in the way, and only a
 //! process that dies in between leaves events to the scheduler.
 
-use crate::engine::jobs::act::end_waiting;
+use crate::engine::jobs::sets::{ask_to_stop, end_waiting};
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
@@ -280,7 +280,7 @@ async fn end_below(connection: &mut PgConnection, id: Uuid, lost: &[i32]) -> Res
         return Ok(false);
     }
     let why = "cancelled because a job that it waited for was cancelled";
-    end_waiting(connection, &below, why).await?;
+    end_waiting(connection, &below, why, None).await?;
     Ok(true)
 }
 
@@ -311,16 +311,13 @@ async fn end_rest(
     };
     let (running, waiting) = (ids(true), ids(false));
     if !running.is_empty() {
-        sqlx::query("update engine.jobs set cancel_requested = true where id = any($1)")
-            .bind(&running)
-            .execute(&mut *connection)
-            .await?;
+        ask_to_stop(connection, &running, None).await?;
         wakes.extend(running.into_iter().map(|id| WakeToken::Cancel(JobId(id))));
     }
     if waiting.is_empty() {
         return Ok(false);
     }
-    end_waiting(connection, &waiting, why).await?;
+    end_waiting(connection, &waiting, why, None).await?;
     Ok(true)
 }
 

@@ -18,6 +18,7 @@ impl Filter {
     /// Whether finished jobs can meet it.
     pub(in crate::engine::jobs) fn wants_finished(&self) -> bool {
         self.fingerprint.is_none()
+            && !self.stuck
             && (self.states.is_empty() || self.states.iter().any(|s| s.is_final()))
     }
 
@@ -61,6 +62,12 @@ impl Filter {
         }
         if let Some(fingerprint) = &self.fingerprint {
             sql.push(" and j.fingerprint = ").push_bind(fingerprint.clone());
+        }
+        if self.stuck {
+            sql.push(
+                " and engine.stuck_since(j.claimed_at, j.progress_at,
+                   (select k.stuck_after_ms from engine.kinds k where k.kind = j.kind)) is not null",
+            );
         }
         self.push_common(sql, "last_error");
     }

@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
 
     fn runs_only(&self) -> bool {
         let open: Vec<_> = self.filter.states.iter().filter(|s| !s.is_final()).collect();
-        open == [&JobState::Running]
+        self.filter.stuck || open == [&JobState::Running]
     }
 
     /// The history from a place on, one run of slices of one sort or a part of it.
