@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use std::time::Duration;
 use switchyard_queue::{
     Context, Job, JobId, JobResult, JobState, NewJob, Options, Outcome, Placement, QueueName,
-    Registry, SettleAs,
+    Registry, SettleAs, Workflow, WorkflowState,
 };
 use switchyard_store::jobs::errors::{self, ErrorFilter};
 use switchyard_store::{jobs, maintenance};
@@ -109,4 +109,16 @@ async fn what_runs_goes_on_and_is_not_begun_once_more() {
     jobs::retry(db, fails.id).await.unwrap();
     assert_eq!(maintenance::end_overdue(db).await.unwrap(), 0);
     assert_eq!(bench.claim(1).await[0].id, fails.id);
+}
+
+#[tokio::test]
+async fn a_workflow_hears_that_a_job_was_not_begun_by_its_deadline() {
+    let bench = Bench::new().await;
+    let soon = job("k", Options::new().deadline(HOUR));
+    let flow = bench.start(Workflow::chain("w", [soon, job("k", Options::new())])).await;
+    pass(&bench, 61).await;
+    assert_eq!(maintenance::end_overdue(&bench.test.db).await.unwrap(), 1);
+    let row = bench.row(&flow).await;
+    assert_eq!((row.state, row.failed, row.cancelled), (WorkflowState::Failed, 1, 1));
+    super::support::audit(&mut bench.test.owner().await).await;
 }

@@ -1,11 +1,12 @@
 //! What must be done now and then, by the scheduler. Each call is idempotent and safe to run from
 //! several processes at once.
 
-use super::{locks, presence};
+use super::{locks, presence, workflows};
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use switchyard_queue::{LaneId, Retention, WakeToken};
+use uuid::Uuid;
 
 /// Jobs promoted in one statement: enough to be cheap, few enough to hold their locks briefly.
 const PROMOTE_BATCH: i64 = 1000;
@@ -65,7 +66,7 @@ pub async fn promote_due(db: &Db) -> Result<u64> {
 pub async fn end_overdue(db: &Db) -> Result<u64> {
     let mut ended = 0;
     loop {
-        let n: i64 = sqlx::query_scalar(
+        let (n, told): (i64, Vec<Uuid>) = sqlx::query_as(
             "with late as materialized (
                select id, stage from engine.jobs
                where deadline <= statement_timestamp() and stage <= 3 and worker is null
@@ -77,7 +78,8 @@ pub async fn end_overdue(db: &Db) -> Result<u64> {
                  fingerprint = left(encode(sha256(convert_to(
                    concat_ws(E'\\n', j.kind, 'deadline', $2::text), 'UTF8')), 'hex'), 16)
                from late l where j.id = l.id
-               returning j.id, j.lane, j.kind, l.stage as before, j.attempt, j.unique_key, j.fingerprint
+               returning j.id, j.lane, j.kind, l.stage as before, j.attempt, j.unique_key, j.fingerprint,
+                 j.workflow
              ), keys as (
                delete from engine.job_uniques q using dead d
                where d.unique_key is not null and q.key = d.unique_key and q.job_id = d.id
@@ -92,13 +94,19 @@ pub async fn end_overdue(db: &Db) -> Result<u64> {
                cross join lateral (values (engine.job_state(d.before, d.attempt, null), -1),
                  (7::int2, 1)) s(state, n)
                group by 1, 2, 3
+             ), told as (
+               insert into engine.workflow_events (workflow, job_id, outcome)
+               select workflow, id, 7 from dead where workflow is not null
              )
-             select count(*) from dead",
+             select count(*),
+               coalesce(array_agg(distinct workflow) filter (where workflow is not null), '{}')
+             from dead",
         )
         .bind(PROMOTE_BATCH)
         .bind("it was not begun by its deadline")
         .fetch_one(db.engine())
         .await?;
+        workflows::advance_soon(db, &told).await;
         ended += n.unsigned_abs();
         if n < PROMOTE_BATCH {
             return Ok(ended);
