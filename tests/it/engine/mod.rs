@@ -22,7 +22,7 @@ mod search;
 mod settle;
 mod slices;
 mod sql_enqueue;
-mod support;
+pub mod support;
 mod uniques;
 mod why;
 mod workflows;

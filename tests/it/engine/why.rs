@@ -3,8 +3,9 @@
 use super::presence::kill;
 use super::support::{Bench, LONG, claim_alone, claim_as, count, failure, info, job, until};
 use std::time::Duration;
-use switchyard_queue::{JobId, JobStore, NewJob, Options, SettleAs, WorkerInfo};
-use switchyard_store::jobs::{self, Ahead, Reason, Verdict, Why};
+use switchyard_queue::{JobId, JobStore, KindInfo, NewJob, Options, SettleAs, WorkerInfo};
+use switchyard_store::jobs::{self, Ahead, HeldBy, Reason, Verdict, Why};
+use switchyard_store::limits::{self, LimitScope, StartRate};
 use switchyard_store::{LeaderLock, StoreFault};
 
 async fn why(bench: &Bench, id: JobId) -> Why {
@@ -132,6 +133,57 @@ async fn a_paused_queue_and_missing_workers_are_told_together() {
     bench.store.deregister(bench.presence.id).await.unwrap();
     let all = vec!["queue_paused", "queue_unserved", "kind_unknown"];
     assert_eq!(said(&bench, here).await, (Verdict::Stuck, all));
+}
+
+#[tokio::test]
+async fn a_limit_that_is_used_up_is_named_with_its_numbers_and_does_not_block() {
+    let bench = Bench::new().await;
+    let db = &bench.test.db;
+    let queue = LimitScope::Queue { queue: "q".into() };
+    let key = LimitScope::Key { key: "twilio".into() };
+    limits::set(db, &queue, Some(2), None).await.unwrap();
+    let rate = StartRate { starts: 1, period: LONG, burst: 1 };
+    limits::set(db, &key, None, Some(rate)).await.unwrap();
+    let with_key = || Options::new().limit_key("twilio");
+    let second = bench.enqueue(vec![job("k", with_key()), job("k", with_key())]).await[1].id;
+    assert_eq!(said(&bench, second).await, (Verdict::Waiting, vec!["waiting"]));
+    assert_eq!(bench.claim(2).await.len(), 1, "the rate allows one");
+    match &why(&bench, second).await.reasons[..] {
+        [
+            Reason::Limited { limit, by: HeldBy::Rate { next_start, .. } },
+            Reason::Waiting { .. },
+        ] => {
+            assert_eq!(*limit, key);
+            let wait = (*next_start - chrono::Utc::now()).num_seconds();
+            assert!((500..=600).contains(&wait), "{wait} s");
+        }
+        other => panic!("{other:?}"),
+    }
+    one(&bench, Options::new()).await;
+    let waits = one(&bench, Options::new()).await;
+    let second_slot = bench.claim(2).await.remove(0);
+    let both = (Verdict::Waiting, vec!["limited", "limited", "waiting"]);
+    assert_eq!(said(&bench, second).await, both, "by its queue and by its key");
+    let why = why(&bench, waits).await;
+    let words = "The limit of queue `q` is used up: 2 of 2 jobs run.";
+    assert_eq!((why.verdict, why.reasons[0].message()), (Verdict::Waiting, words.to_owned()));
+    assert!(bench.settle(&second_slot, SettleAs::Completed).await);
+    assert_eq!(said(&bench, waits).await, (Verdict::Waiting, vec!["waiting"]));
+}
+
+#[tokio::test]
+async fn a_paused_kind_blocks_its_jobs_and_no_others() {
+    let bench = Bench::new().await;
+    let known = *switchyard_catalog::registry().kinds().next().unwrap();
+    let declares = vec![KindInfo { kind: "k", aliases: &[], ..known }];
+    let _second = bench.store.register(&WorkerInfo { declares, ..info() }).await.unwrap();
+    let mine = one(&bench, Options::new()).await;
+    jobs::pause_kind(&bench.test.db, "k", true).await.unwrap();
+    assert_eq!(said(&bench, mine).await, (Verdict::Stuck, vec!["kind_paused"]));
+    let other = bench.enqueue(vec![job("other", Options::new())]).await[0].id;
+    assert_eq!(said(&bench, other).await, (Verdict::Stuck, vec!["kind_unknown"]));
+    jobs::pause_kind(&bench.test.db, "k", false).await.unwrap();
+    assert_eq!(said(&bench, mine).await, (Verdict::Waiting, vec!["waiting"]));
 }
 
 #[tokio::test]

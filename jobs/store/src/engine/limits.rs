@@ -1,10 +1,14 @@
 //! The rules of what may run at once and how fast; `claim::limited` keeps to them.
 
+mod words;
+
+pub use words::RateFault;
+
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::time::Duration;
-use switchyard_queue::WakeToken;
+use switchyard_queue::{LaneId, WakeToken};
 
 /// What a limit holds for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,11 +41,12 @@ pub enum LimitScope {
 
 /// So many starts in so much time. In no stretch of time `t` are there more than
 /// `burst + starts * t / period`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StartRate {
     /// Starts, at least 1.
     pub starts: u32,
     /// In this time, at least a millisecond.
+    #[serde(rename = "period_seconds", serialize_with = "words::in_seconds")]
     pub period: Duration,
     /// So many of them may come at once, at least 1. The more, the fewer claims are needed.
     pub burst: u32,
@@ -58,9 +63,10 @@ impl StartRate {
 }
 
 /// A limit, and what goes on under it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LimitRow {
     /// What it holds for.
+    #[serde(flatten)]
     pub scope: LimitScope,
     /// Jobs that may run at once.
     pub max_running: Option<u32>,
@@ -83,6 +89,9 @@ pub enum LimitRefusal {
     /// A number is out of bounds.
     #[error("{0} must be between 1 and {1}")]
     OutOfBounds(&'static str, u32),
+    /// It is not said, or said twice, what it is to hold for.
+    #[error("{0}")]
+    Scope(&'static str),
     /// The database did not take it.
     #[error(transparent)]
     Store(#[from] StoreFault),
@@ -103,6 +112,49 @@ struct Key<'a> {
 }
 
 impl LimitScope {
+    /// What people name: a queue, with one of its partitions or each of them, or a key.
+    ///
+    /// # Errors
+    /// [`LimitRefusal::Scope`] if that is none of these, or a name cannot be one.
+    pub fn named(
+        queue: Option<String>,
+        partition: Option<String>,
+        each: bool,
+        key: Option<String>,
+    ) -> Result<Self, LimitRefusal> {
+        let scope = match (queue, key) {
+            (Some(_), Some(_)) => Err("a limit holds for a queue or for a key, not for both"),
+            (None, None) => Err("say what the limit is for: a queue, or a key"),
+            (Some(_), None) if each && partition.is_some() => {
+                Err("a limit holds for one partition or for each of them, not for both")
+            }
+            (None, Some(_)) if each || partition.is_some() => {
+                Err("a key holds in every queue and partition; name it alone")
+            }
+            (queue, key) => Ok(Self::of(queue, partition, key, each)),
+        };
+        let scope = scope.map_err(LimitRefusal::Scope)?;
+        scope.check()?;
+        Ok(scope)
+    }
+
+    fn check(&self) -> Result<(), LimitRefusal> {
+        let of = self.columns();
+        let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let short = |text: Option<&str>| text.is_none_or(|t| t.len() <= 1000 && !t.contains('\0'));
+        let fault =
+            if of.queue.is_some_and(|q| !(1..=200).contains(&q.len()) || !q.chars().all(name)) {
+                "a queue's name is made of up to 200 lower-case letters, digits and dashes"
+            } else if !short(of.partition) {
+                "a partition has at most 1,000 bytes, none of them zero"
+            } else if of.key.is_some_and(str::is_empty) || !short(of.key) {
+                "a key has 1 to 1,000 bytes, none of them zero"
+            } else {
+                return Ok(());
+            };
+        Err(LimitRefusal::Scope(fault))
+    }
+
     fn columns(&self) -> Key<'_> {
         let none = Key { queue: None, partition: None, key: None, each: false };
         match self {
@@ -153,6 +205,7 @@ pub async fn set(
     if max_running.is_none() && rate.is_none() {
         return Err(LimitRefusal::Empty);
     }
+    scope.check()?;
     let max_running = max_running.map(|n| number("max_running", n)).transpose()?;
     let starts = rate.map(|r| number("the rate", r.starts)).transpose()?;
     let burst = rate.map(|r| number("the burst", r.burst)).transpose()?;
@@ -241,30 +294,56 @@ struct Row {
     next_start: Option<DateTime<Utc>>,
 }
 
+/// Limits as rows; `$running` counts what runs under `l`.
+macro_rules! rows {
+    ($with:literal, $running:literal, $from:literal) => {
+        concat!(
+            $with,
+            "select l.queue, l.partition, l.limit_key, l.each, l.pattern is not null as from_pattern,
+               l.max_running, l.rate, l.period_ms, l.burst, ",
+            $running,
+            " as running, case when due.at > clock_timestamp() then due.at end as next_start
+             from engine.limits l
+             cross join lateral (select l.tat
+               - (l.burst - 1) * (l.period_ms * interval '1 millisecond' / l.rate) as at) due ",
+            $from
+        )
+    };
+}
+
 /// All limits; those that were made from a pattern only if something runs under them, the busiest
 /// first, at most `most` in all.
 ///
 /// # Errors
 /// If the database is not available.
 pub async fn list(db: &Db, most: u32) -> Result<Vec<LimitRow>> {
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(rows!(
         "with used as materialized (
            select limit_id, count(*) as n from engine.charges group by 1
-         )
-         select l.queue, l.partition, l.limit_key, l.each, l.pattern is not null as from_pattern,
-           l.max_running, l.rate, l.period_ms, l.burst,
-           coalesce(case when l.each
-             then (select sum(u.n)::bigint from used u join engine.limits m on m.id = u.limit_id
-                   where m.pattern = l.id)
-             else u.n end, 0) as running,
-           case when l.tat - (l.burst - 1) * (l.period_ms * interval '1 millisecond' / l.rate) > clock_timestamp()
-             then l.tat - (l.burst - 1) * (l.period_ms * interval '1 millisecond' / l.rate) end as next_start
-         from engine.limits l left join used u on u.limit_id = l.id
+         ) ",
+        "coalesce(case when l.each
+           then (select sum(u.n)::bigint from used u join engine.limits m on m.id = u.limit_id
+                 where m.pattern = l.id)
+           else u.n end, 0)",
+        "left join used u on u.limit_id = l.id
          where l.pattern is null or u.n > 0
          order by l.pattern is not null, l.queue nulls last, running desc, l.partition nulls first, l.limit_key
-         limit $1",
-    )
+         limit $1"
+    ))
     .bind(i64::from(most))
+    .fetch_all(db.engine())
+    .await?;
+    Ok(rows.into_iter().map(Row::into_limit).collect())
+}
+
+/// The limits of one lane.
+pub(crate) async fn of_lane(db: &Db, lane: LaneId) -> Result<Vec<LimitRow>> {
+    let rows: Vec<Row> = sqlx::query_as(rows!(
+        "",
+        "(select count(*) from engine.charges c where c.limit_id = l.id)",
+        "where l.id = any((select n.limits from engine.lanes n where n.id = $1)::int[]) order by l.id"
+    ))
+    .bind(lane.0)
     .fetch_all(db.engine())
     .await?;
     Ok(rows.into_iter().map(Row::into_limit).collect())

@@ -108,32 +108,28 @@ async fn lock(
     Ok((rows.into_iter().map(wish).collect(), locked))
 }
 
+/// Limit, free slots, seconds between two starts, burst, seconds by which the theoretical arrival time
+/// lies ahead, and when that was.
+type Left = (i32, Option<i64>, Option<f64>, Option<i32>, f64, DateTime<Utc>);
+
 /// What the limits leave, and when that was.
 async fn rooms(
     connection: &mut PgConnection,
     limits: &BTreeSet<LimitId>,
 ) -> Result<HashMap<LimitId, (Room, DateTime<Utc>)>> {
-    let rows: Vec<(i32, Option<i64>, Option<f64>, Option<i32>, f64, DateTime<Utc>)> =
-        sqlx::query_as(
-            "select l.id,
+    let rows: Vec<Left> = sqlx::query_as(
+        "select l.id,
            l.max_running - (select count(*) from (
              select 1 from engine.charges c where c.limit_id = l.id limit l.max_running) running),
            l.period_ms / 1000.0::float8 / l.rate, l.burst,
            coalesce(greatest(extract(epoch from l.tat - now.at), 0), 0)::float8, now.at
          from engine.limits l cross join (select clock_timestamp() as at) now
          where l.id = any($1::int[])",
-        )
-        .bind(limits.iter().map(|l| l.0).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
-    let room = |(id, slots, interval, burst, ahead, at): (
-        i32,
-        Option<i64>,
-        Option<f64>,
-        Option<i32>,
-        f64,
-        _,
-    )| {
+    )
+    .bind(limits.iter().map(|l| l.0).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    let room = |(id, slots, interval, burst, ahead, at): Left| {
         let slots = slots.map(|n| u32::try_from(n).unwrap_or_default());
         let burst = burst.map_or(1, i32::unsigned_abs);
         let rate = interval.map(|interval| Rate { interval, burst, ahead });

@@ -31,6 +31,8 @@ pub struct QueueSummary {
     pub queue: String,
     /// Nothing is claimed from it.
     pub paused: bool,
+    /// Its share when several queues have work, in proportion to the others'; 1 is usual.
+    pub weight: u16,
     /// Partitions that are paused by themselves.
     pub held: Vec<String>,
     /// Jobs by state; a state without jobs is missing. See [`LaneCount`] for what they mean.
@@ -63,6 +65,9 @@ pub async fn counts(db: &Db) -> Result<Vec<LaneCount>> {
     Ok(rows.into_iter().filter_map(count).collect())
 }
 
+/// Name, paused, weight, age of the oldest waiting job in seconds, partitions that are held.
+type QueueRow = (String, bool, i32, Option<f64>, Vec<String>);
+
 /// Every queue that ever had a job.
 ///
 /// The oldest waiting job is found by a skip scan: one probe of the claim index for every lane and
@@ -71,7 +76,7 @@ pub async fn counts(db: &Db) -> Result<Vec<LaneCount>> {
 /// # Errors
 /// If the database is not available.
 pub async fn queues(db: &Db) -> Result<Vec<QueueSummary>> {
-    let rows: Vec<(String, bool, Option<f64>, Vec<String>)> = sqlx::query_as(
+    let rows: Vec<QueueRow> = sqlx::query_as(
         "with recursive seen(lane, priority) as (
            (select lane, priority from engine.jobs where stage = 0 order by lane, priority limit 1)
            union all
@@ -88,23 +93,24 @@ pub async fn queues(db: &Db) -> Result<Vec<QueueSummary>> {
              order by j.run_at limit 1) first
            group by 1
          )
-         select q.queue, q.paused,
+         select q.queue, q.paused, q.weight,
            extract(epoch from now() - min(o.run_at))::float8,
-           coalesce(array_agg(l.partition order by l.partition) filter (where l.held), '{}')
+           coalesce(array_agg(distinct l.partition order by l.partition) filter (where l.held), '{}')
          from engine.queues q
          left join engine.lanes l on l.queue = q.queue
          left join oldest o on o.lane = l.id
-         group by q.queue, q.paused
+         group by q.queue, q.paused, q.weight
          order by q.queue",
     )
     .fetch_all(db.engine())
     .await?;
     let mut summaries: BTreeMap<String, QueueSummary> = rows
         .into_iter()
-        .map(|(queue, paused, age, held)| {
+        .map(|(queue, paused, weight, age, held)| {
             let oldest_waiting = age.map(|s| Duration::from_secs_f64(s.max(0.0)));
             let counts = BTreeMap::new();
-            (queue.clone(), QueueSummary { queue, paused, held, counts, oldest_waiting })
+            let weight = u16::try_from(weight).unwrap_or(1);
+            (queue.clone(), QueueSummary { queue, paused, weight, held, counts, oldest_waiting })
         })
         .collect();
     for count in counts(db).await? {

@@ -6,6 +6,7 @@ pub mod bulk;
 mod counts;
 pub mod errors;
 mod filter;
+mod kinds;
 mod read;
 mod reason;
 mod search;
@@ -17,11 +18,12 @@ mod why;
 pub use act::{Refusal, cancel, discard, retry};
 pub use counts::{LaneCount, QueueSummary, counts, queues};
 pub use filter::{ArgMatch, Filter, filter_of};
+pub use kinds::{KindSummary, kinds};
 pub use read::{
     AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,
 };
-pub use reason::{Ahead, Reason};
+pub use reason::{Ahead, HeldBy, Reason};
 pub use search::{Cursor, Found, search};
-pub use steer::{pause, pause_kind, pause_partition, quiet, weigh};
+pub use steer::{MOST_WEIGHT, pause, pause_kind, pause_partition, quiet, weigh};
 pub use stuck::{StuckKind, stuck};
 pub use why::{Verdict, Why, why};

@@ -1,8 +1,14 @@
 //! The reasons why a job is where it is: a stable code, a sentence, and what to do about it.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+mod words;
+
+pub(super) use words::when;
+
+use crate::engine::limits::{LimitScope, StartRate};
+use chrono::{DateTime, Utc};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::time::Duration;
+use words::{instant, limited, list, pending, progress, said, waiting};
 
 /// One thing that is so now and keeps a job from running, or explains where it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +112,18 @@ pub enum Reason {
         /// The queue.
         queue: String,
     },
+    /// No job of its kind is claimed.
+    KindPaused {
+        /// The kind.
+        kind: String,
+    },
+    /// A limit allows no start at this moment.
+    Limited {
+        /// What the limit holds for.
+        limit: LimitScope,
+        /// What of it is used up.
+        by: HeldBy,
+    },
     /// Its workers vanished, so it has a worker to itself.
     RunsAlone {
         /// How many, in a row.
@@ -140,6 +158,25 @@ pub enum Reason {
     },
 }
 
+/// What of a limit is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldBy {
+    /// As many jobs run as may.
+    Slots {
+        /// Jobs that run under it.
+        running: u64,
+        /// Jobs that may.
+        max_running: u32,
+    },
+    /// Its rate.
+    Rate {
+        /// The rate.
+        rate: StartRate,
+        /// When it allows the next start.
+        next_start: DateTime<Utc>,
+    },
+}
+
 /// A count that stops somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
@@ -170,6 +207,8 @@ impl Reason {
             Self::QueueUnserved { .. } => "queue_unserved",
             Self::KindUnknown { .. } => "kind_unknown",
             Self::KindNotInQueue { .. } => "kind_not_in_queue",
+            Self::KindPaused { .. } => "kind_paused",
+            Self::Limited { .. } => "limited",
             Self::RunsAlone { .. } => "runs_alone",
             Self::Waiting { .. } => "waiting",
             Self::Quarantined { .. } => "quarantined",
@@ -188,6 +227,7 @@ impl Reason {
                 | Self::QueueUnserved { .. }
                 | Self::KindUnknown { .. }
                 | Self::KindNotInQueue { .. }
+                | Self::KindPaused { .. }
                 | Self::Quarantined { .. }
                 | Self::DeadLetter { .. }
         )
@@ -239,6 +279,8 @@ impl Reason {
             Self::KindNotInQueue { kind, queue } => {
                 format!("No living worker that serves its queue `{queue}` knows its kind `{kind}`.")
             }
+            Self::KindPaused { kind } => format!("Its kind `{kind}` is paused."),
+            Self::Limited { limit, by } => limited(limit, by),
             Self::RunsAlone { crashes } => format!(
                 "{crashes} workers in a row vanished while they held it, so it runs alone: a worker \
                  takes it when it has nothing else in hand."
@@ -293,6 +335,12 @@ impl Reason {
             Self::KindNotInQueue { .. } => {
                 "Let a worker of the version that knows the kind serve the queue (`worker.queues`)."
             }
+            Self::KindPaused { .. } => {
+                "Resume the kind when what it was paused for is over (`switchyard kinds resume`)."
+            }
+            Self::Limited { .. } => {
+                "Wait; if the limit is too tight, change it (`switchyard limits set`)."
+            }
             Self::RunsAlone { .. } => {
                 "Wait; if it takes its worker down alone too, it is quarantined."
             }
@@ -313,54 +361,4 @@ impl Serialize for Reason {
         reason.serialize_field("remedy", self.remedy())?;
         reason.end()
     }
-}
-
-fn pending(workflow: Option<&str>, parents: &[String], waits_on: i32) -> String {
-    let Some(workflow) = workflow else {
-        return "It waits for another job to end.".to_owned();
-    };
-    let named: Vec<String> = parents.iter().map(|p| format!("`{p}`")).collect();
-    let more = usize::try_from(waits_on).unwrap_or(0).saturating_sub(named.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("It waits for {}{more} of the workflow `{workflow}`.", named.join(", "))
-}
-
-fn waiting(ahead: Ahead, workers: i64) -> String {
-    let who = if workers == 1 {
-        "one living worker can run it".to_owned()
-    } else {
-        format!("{workers} living workers can run it")
-    };
-    match ahead {
-        Ahead::Exactly(0) => format!("It is the next of its lane; {who}."),
-        Ahead::Exactly(1) => format!("One job of its lane comes before it; {who}."),
-        Ahead::Exactly(n) => format!("{n} jobs of its lane come before it; {who}."),
-        Ahead::MoreThan(n) => format!("More than {n} jobs of its lane come before it; {who}."),
-    }
-}
-
-fn progress(fraction: Option<f32>, note: &str, at: DateTime<Utc>) -> String {
-    let share = fraction
-        .map_or("It is under way".to_owned(), |f| format!("It is at {:.0} %", (f * 100.0).floor()));
-    format!("{share}{}, as it said at {}.", said(&Some(note.to_owned())), instant(at))
-}
-
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// An instant in a sentence, or nothing.
-pub(super) fn when(before: &str, at: Option<DateTime<Utc>>) -> String {
-    at.map(|at| format!("{before}{}", instant(at))).unwrap_or_default()
-}
-
-/// The first line of an error in a sentence, which ends with a full stop of its own.
-fn said(text: &Option<String>) -> String {
-    let line = text.as_deref().and_then(|t| t.lines().next()).unwrap_or_default();
-    let line = line.trim().trim_end_matches('.');
-    if line.is_empty() { String::new() } else { format!(" ({line})") }
-}
-
-fn list(seen: &[String]) -> String {
-    if seen.is_empty() { String::new() } else { format!(": {}", seen.join("; ")) }
 }

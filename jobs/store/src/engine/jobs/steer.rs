@@ -89,11 +89,15 @@ pub async fn pause_kind(db: &Db, kind: &str, paused: bool) -> Result<()> {
     if known.rows_affected() == 0 { Err(StoreFault::NotFound) } else { Ok(()) }
 }
 
-/// Sets a queue's weight: its share when several queues have work, in proportion to the others'.
+/// The largest weight of a queue, by the schema's own check; the smallest and usual one is 1.
+pub const MOST_WEIGHT: u16 = 1000;
+
+/// Sets a queue's weight, from 1 to [`MOST_WEIGHT`]: its share when several queues have work, in proportion to the others'.
 /// Workers take it in within a second.
 ///
 /// # Errors
-/// [`StoreFault::NotFound`] if there never was a job in such a queue.
+/// [`StoreFault::NotFound`] if there never was a job in such a queue, [`StoreFault::Constraint`] if
+/// the weight is out of bounds.
 pub async fn weigh(db: &Db, queue: &str, weight: u16) -> Result<()> {
     let known = sqlx::query("update engine.queues set weight = $2 where queue = $1")
         .bind(queue)

@@ -1,14 +1,15 @@
 //! Why a job is not running: everything that holds it now, in one answer.
 
 use super::read::{JobRow, find};
-use super::reason::{Ahead, Reason, when};
+use super::reason::{Ahead, HeldBy, Reason, when};
+use crate::engine::limits::{LimitRow, of_lane};
 use crate::engine::locks;
 use crate::engine::workflows::waits_for;
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::time::Duration;
-use switchyard_queue::{JobId, JobState, SUSPECT_AFTER};
+use switchyard_queue::{JobId, JobState, LaneId, SUSPECT_AFTER};
 
 /// Jobs ahead are counted up to here; a lane may hold millions.
 const MOST_COUNTED: i64 = 1000;
@@ -114,8 +115,12 @@ pub async fn why(db: &Db, id: JobId) -> Result<Why> {
         JobState::Quarantined | JobState::Discarded => ends(db, id).await?,
         _ => Vec::new(),
     };
-    let mut reasons = facts.reasons(&seen);
     let state = facts.state();
+    let limits = match state {
+        JobState::Available if facts.limited => of_lane(db, LaneId(facts.lane)).await?,
+        _ => Vec::new(),
+    };
+    let mut reasons = facts.reasons(&seen, &limits);
     if state == JobState::Pending
         && let Some(waits) = waits_for(db, id, PARENTS_TOLD).await?
         && let Some(pending) = reasons.iter_mut().find(|r| matches!(r, Reason::Pending { .. }))
@@ -131,6 +136,10 @@ pub async fn why(db: &Db, id: JobId) -> Result<Why> {
 #[derive(sqlx::FromRow)]
 struct Facts {
     kind: String,
+    kind_paused: bool,
+    lane: i32,
+    /// The lane is under limits.
+    limited: bool,
     queue: String,
     paused: bool,
     stage: i16,
@@ -176,7 +185,8 @@ async fn facts(db: &Db, id: JobId) -> Result<Option<Facts>> {
            where w.stopped_at is null and w.died_at is null
              and exists (select from locks k where k.classid = $2::int4::oid and k.id = w.id)
          )
-         select j.kind, l.queue, l.paused, j.stage,
+         select j.kind, coalesce(k.paused, false) as kind_paused, j.lane,
+           l.limits is not null as limited, l.queue, l.paused, j.stage,
            engine.job_state(j.stage, j.attempt, j.worker) as state, j.run_at, j.attempt,
            j.max_attempts, j.crashes, j.lone_crashes, j.worker, h.host, j.claimed_at, j.lease_until,
            j.cancel_requested, j.last_error, j.progress, j.progress_note,
@@ -238,7 +248,7 @@ impl Facts {
         JobState::from_code(self.state).unwrap_or(JobState::Available)
     }
 
-    fn reasons(&self, ends: &[End]) -> Vec<Reason> {
+    fn reasons(&self, ends: &[End], limits: &[LimitRow]) -> Vec<Reason> {
         let mut reasons = Vec::new();
         match self.state() {
             JobState::Running => {
@@ -264,7 +274,10 @@ impl Facts {
             }
             JobState::Quarantined => reasons.push(self.quarantined(ends)),
             JobState::Discarded => reasons.push(self.dead(ends)),
-            _ => self.way(&mut reasons),
+            _ => {
+                self.way(&mut reasons);
+                reasons.extend(limits.iter().flat_map(used_up));
+            }
         }
         self.turn(&mut reasons);
         reasons
@@ -287,6 +300,9 @@ impl Facts {
         }
         if self.able == 0 && self.serving > 0 && self.knowing > 0 {
             reasons.push(Reason::KindNotInQueue { kind: kind(), queue: queue() });
+        }
+        if self.kind_paused {
+            reasons.push(Reason::KindPaused { kind: kind() });
         }
         if self.crashes >= SUSPECT_AFTER {
             reasons.push(Reason::RunsAlone { crashes: self.crashes });
@@ -354,6 +370,17 @@ impl Facts {
             error: self.last_error.clone(),
         }
     }
+}
+
+/// What of a limit allows no start at this moment.
+fn used_up(limit: &LimitRow) -> impl Iterator<Item = Reason> {
+    let running = limit.running;
+    let full = limit.max_running.filter(|max| running >= u64::from(*max));
+    let slots = full.map(|max_running| HeldBy::Slots { running, max_running });
+    let rate = limit.rate.zip(limit.next_start);
+    let rate = rate.map(|(rate, next_start)| HeldBy::Rate { rate, next_start });
+    let limit = &limit.scope;
+    slots.into_iter().chain(rate).map(move |by| Reason::Limited { limit: limit.clone(), by })
 }
 
 fn named(worker: Option<i64>, host: Option<&str>) -> String {
