@@ -1,13 +1,16 @@
 //! What the command line may say.
 
+mod limits;
 mod search;
 
+pub(super) use limits::{Kinds, LimitFor, LimitSet, Limits};
 pub(super) use search::{Bulk, BulkStart, FilterArgs, JobsSearch};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 use switchyard_queue::{JobId, JobState, WorkflowId, WorkflowState};
+use switchyard_store::jobs::MOST_WEIGHT;
 
 /// The job platform for lead marketplaces.
 #[derive(Debug, Parser)]
@@ -69,10 +72,20 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Bulk,
     },
-    /// Look at queues, pause them and let them go on
+    /// Look at queues, pause them and let them go on, weigh them
     Queues {
         #[command(subcommand)]
         command: Queues,
+    },
+    /// How many jobs may run at once and how fast they may start, over the whole fleet
+    Limits {
+        #[command(subcommand)]
+        command: Limits,
+    },
+    /// Look at kinds of job, pause them and let them go on
+    Kinds {
+        #[command(subcommand)]
+        command: Kinds,
     },
     /// Keys of encrypted arguments: what lies under each, and changing them
     Keys {
@@ -166,6 +179,9 @@ pub(super) struct Enqueue {
     /// Lower runs first
     #[arg(long, allow_negative_numbers = true)]
     pub(super) priority: Option<i16>,
+    /// Count it under the limits of this key too, see `limits set --key`
+    #[arg(long, value_name = "KEY")]
+    pub(super) limit_key: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -254,6 +270,14 @@ pub(super) enum Queues {
         /// Seconds to wait
         #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
         wait: Duration,
+    },
+    /// Set a queue's share when several queues have work: 3 gets three times as much as 1
+    Weight {
+        /// The queue
+        queue: String,
+        /// From 1 (the usual one) to 1000
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_WEIGHT)))]
+        weight: u16,
     },
 }
 

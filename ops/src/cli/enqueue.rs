@@ -8,6 +8,7 @@ use crate::config::{Needs, duration};
 use crate::{Fault, database_help};
 use serde_json::{Value, json};
 use switchyard_queue::{NewJob, Placement, TraceContext};
+use switchyard_store::limits::LimitScope;
 use switchyard_store::{Scope, StoreFault};
 
 pub(super) async fn enqueue(
@@ -60,6 +61,11 @@ fn job(args: &Enqueue) -> Result<NewJob, Failure> {
     }
     if let Some(priority) = args.priority {
         job.priority = priority;
+    }
+    if let Some(key) = &args.limit_key {
+        let scope = LimitScope::named(None, None, false, Some(key.clone()));
+        scope.map_err(|e| usage("limit_key", e.to_string()))?;
+        job.limit_key.clone_from(key);
     }
     // Each command is a request of its own, or the dashboard would show them all as one.
     let request = format!("cli-{}", job.id);

@@ -8,6 +8,7 @@ mod enqueue;
 mod errors;
 mod jobs;
 mod keys;
+mod limits;
 pub(crate) mod output;
 mod run;
 mod setup;
@@ -60,6 +61,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Workflows { command } => workflows::run(&global, &command, output).await,
         Command::Bulk { command } => bulk::run(&global, &command, output).await,
         Command::Queues { command } => steer::queues(&global, &command, output).await,
+        Command::Limits { command } => limits::limits(&global, &command, output).await,
+        Command::Kinds { command } => limits::kinds(&global, &command, output).await,
         Command::Workers { command } => steer::workers(&global, &command, output).await,
         Command::Doctor(doctor) => doctor::run(&global, &doctor, output).await,
         Command::Config => config(&global, output),

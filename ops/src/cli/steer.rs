@@ -1,11 +1,12 @@
 //! `queues` and `workers`: look at them, pause and resume, quiet.
 
 use super::args::{Global, QueueArg, Queues, Workers};
+use super::jobs::away;
 use super::load;
 use super::output::{Failure, Output, table};
+use crate::Fault;
 use crate::compose::Base;
 use crate::config::Needs;
-use crate::{Fault, database_help};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use switchyard_queue::JobState;
@@ -25,6 +26,7 @@ pub(super) async fn queues(
         Queues::List => list_queues(&base.db, output).await,
         Queues::Pause(queue) => pause(&base.db, queue, true, output).await,
         Queues::Resume(queue) => pause(&base.db, queue, false, output).await,
+        Queues::Weight { queue, weight } => weigh(&base.db, queue, *weight, output).await,
         Queues::Drain { queue, wait } => drain(&base.db, queue, *wait, output).await,
     };
     base.close().await;
@@ -46,7 +48,7 @@ pub(super) async fn workers(
     ended
 }
 
-fn open(global: &Global) -> Result<Base, Failure> {
+pub(super) fn open(global: &Global) -> Result<Base, Failure> {
     let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
     Ok(Base::open(config)?)
 }
@@ -59,6 +61,7 @@ async fn list_queues(db: &Db, output: Output) -> Result<(), Failure> {
         vec![
             q.queue.clone(),
             if paused.is_empty() { "-".to_owned() } else { paused },
+            q.weight.to_string(),
             n(JobState::Available),
             n(JobState::Running),
             n(JobState::Retryable),
@@ -68,8 +71,16 @@ async fn list_queues(db: &Db, output: Output) -> Result<(), Failure> {
         ]
     };
     output.answer(&json!({ "queues": all }), || {
-        let columns =
-            ["QUEUE", "PAUSED", "AVAILABLE", "RUNNING", "RETRYABLE", "DISCARDED", "OLDEST"];
+        let columns = [
+            "QUEUE",
+            "PAUSED",
+            "WEIGHT",
+            "AVAILABLE",
+            "RUNNING",
+            "RETRYABLE",
+            "DISCARDED",
+            "OLDEST",
+        ];
         table(&columns, &all.iter().map(cells).collect::<Vec<_>>())
     });
     Ok(())
@@ -80,9 +91,7 @@ async fn pause(db: &Db, arg: &QueueArg, paused: bool, output: Output) -> Result<
         Some(partition) => jobs::pause_partition(db, &arg.queue, partition, paused).await,
         None => jobs::pause(db, &arg.queue, paused).await,
     };
-    done.map_err(|e| {
-        unknown(e, "there never was a job in such a queue", "switchyard queues list")
-    })?;
+    done.map_err(no_queue)?;
     let told = json!({ "queue": arg.queue, "partition": arg.partition, "paused": paused });
     output.answer(&told, || {
         let what = match &arg.partition {
@@ -94,10 +103,17 @@ async fn pause(db: &Db, arg: &QueueArg, paused: bool, output: Output) -> Result<
     Ok(())
 }
 
+async fn weigh(db: &Db, queue: &str, weight: u16, output: Output) -> Result<(), Failure> {
+    jobs::weigh(db, queue, weight).await.map_err(no_queue)?;
+    output.answer(&json!({ "queue": queue, "weight": weight }), || {
+        format!("{queue} has weight {weight}; workers take it in within a second")
+    });
+    Ok(())
+}
+
 /// Pauses a queue and waits until none of its jobs runs.
 async fn drain(db: &Db, queue: &str, wait: Duration, output: Output) -> Result<(), Failure> {
-    let named = |e| unknown(e, "there never was a job in such a queue", "switchyard queues list");
-    jobs::pause(db, queue, true).await.map_err(named)?;
+    jobs::pause(db, queue, true).await.map_err(no_queue)?;
     let until = Instant::now() + wait;
     loop {
         let counts = jobs::counts(db).await.map_err(away)?;
@@ -148,15 +164,15 @@ async fn quiet(db: &Db, worker: i64, quiet: bool, output: Output) -> Result<(), 
     Ok(())
 }
 
-fn unknown(fault: StoreFault, what: &str, look: &str) -> Fault {
+fn no_queue(fault: StoreFault) -> Fault {
+    unknown(fault, "there never was a job in such a queue", "switchyard queues list")
+}
+
+pub(super) fn unknown(fault: StoreFault, what: &str, look: &str) -> Fault {
     match fault {
         StoreFault::NotFound => {
             Fault::new("not_found", what).remedy(format!("`{look}` names those that there are"))
         }
         other => away(other),
     }
-}
-
-fn away(e: StoreFault) -> Fault {
-    database_help::fault("database", "the database did not answer", e)
 }
