@@ -37,6 +37,7 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::line::routes())
         .merge(routes::portals::routes())
         .merge(routes::queues::routes())
+        .merge(routes::limits::routes())
         .merge(routes::jobs::routes())
         .merge(routes::search::routes())
         .merge(routes::bulk::routes())

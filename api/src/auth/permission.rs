@@ -53,9 +53,9 @@ macro_rules! permissions {
 }
 
 permissions! {
-    /// See queues and their counts.
+    /// See queues, their counts and the limits.
     QueuesRead = "queues.read" for [Admin];
-    /// Pause and resume queues.
+    /// Pause and resume queues and kinds, weigh queues, set limits.
     QueuesManage = "queues.manage" for [Admin];
     /// See jobs, their arguments and attempts.
     JobsRead = "jobs.read" for [Admin];

@@ -6,7 +6,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use switchyard_queue::KindInfo;
 use switchyard_store::jobs::errors::{Acted, ErrorGroup};
-use switchyard_store::jobs::{AttemptRow, JobDetail, JobRow, QueueSummary, Reason, Why, WorkerRow};
+use switchyard_store::jobs::{
+    AttemptRow, JobDetail, JobRow, KindSummary, QueueSummary, Reason, Why, WorkerRow,
+};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -257,6 +259,9 @@ pub(crate) struct QueueView {
     queue: String,
     /// Nothing is claimed from it.
     paused: bool,
+    /// Its share when several queues have work, in proportion to the others'.
+    #[schema(example = 1)]
+    weight: u16,
     /// Partitions that are paused by themselves.
     paused_partitions: Vec<String>,
     /// Jobs by state; `completed` and `cancelled` count everything that ever ended so.
@@ -272,6 +277,7 @@ impl From<QueueSummary> for QueueView {
         Self {
             queue: q.queue,
             paused: q.paused,
+            weight: q.weight,
             paused_partitions: q.held,
             counts: q.counts.iter().map(|(state, n)| (state.as_str(), *n)).collect(),
             oldest_waiting_seconds: q.oldest_waiting.map(|d| d.as_secs_f64()),
@@ -302,11 +308,20 @@ pub(crate) struct KindView {
     stuck_after_seconds: Option<f64>,
     /// Arguments are stored encrypted and shown to nobody.
     encrypted: bool,
+    /// None of its jobs is claimed.
+    paused: bool,
+    /// Jobs by state; `completed` and `cancelled` count everything that ever ended so.
+    #[schema(example = json!({"available": 3, "running": 2, "completed": 1204}))]
+    counts: BTreeMap<&'static str, i64>,
 }
 
-impl From<KindInfo> for KindView {
-    fn from(k: KindInfo) -> Self {
+impl KindView {
+    /// A kind, and what the database knows of it.
+    pub(super) fn new(k: KindInfo, now: Option<&KindSummary>) -> Self {
+        let counts = now.map(|n| n.counts.iter().map(|(state, n)| (state.as_str(), *n)).collect());
         Self {
+            paused: now.is_some_and(|n| n.paused),
+            counts: counts.unwrap_or_default(),
             kind: k.kind,
             aliases: k.aliases,
             about: k.about,

@@ -55,6 +55,9 @@ pub(crate) struct NewJobRequest {
     queue: Option<String>,
     /// Fair-share key within the queue.
     partition: Option<String>,
+    /// It counts under the limits of this key too, see `PUT /api/admin/limits`.
+    #[schema(example = json!(null))]
+    limit_key: Option<String>,
     /// Lower runs first; 0 is normal.
     priority: Option<i16>,
     /// Attempts before it becomes a dead letter.
@@ -254,6 +257,7 @@ impl NewJobRequest {
             return Err("`unique_for_seconds` and `replace_*` need a unique key".to_owned());
         }
         job.partition = self.partition.unwrap_or(job.partition);
+        job.limit_key = self.limit_key.unwrap_or(job.limit_key);
         job.priority = self.priority.unwrap_or(job.priority);
         job.max_attempts = self.max_attempts.unwrap_or(job.max_attempts);
         job.tenant = self.tenant.or(job.tenant);
@@ -265,8 +269,8 @@ impl NewJobRequest {
             !s.is_empty() && s.len() <= 200 && s.chars().all(fits)
         };
         let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        let short =
-            |s: &Option<String>| s.as_ref().is_none_or(|s| s.len() <= 1000 && !s.contains('\0'));
+        let long =
+            |s: &Option<String>| s.as_ref().is_some_and(|s| s.len() > 1000 || s.contains('\0'));
         let far = Utc::now() + Duration::from_secs(LONGEST_DELAY);
         let fault = if !word(&self.kind, |c| !c.is_whitespace() && !c.is_control()) {
             "`kind` is a word of at most 200 letters"
@@ -284,8 +288,8 @@ impl NewJobRequest {
             "`deadline_seconds` is from 1 second to a year"
         } else if self.unique_for_seconds.is_some_and(|n| !(1..=LONGEST_DELAY).contains(&n)) {
             "`unique_for_seconds` is from 1 second to a year"
-        } else if !short(&self.partition) || !short(&self.unique_key) {
-            "`partition` and `unique_key` have at most 1,000 bytes, none of them zero"
+        } else if [&self.partition, &self.limit_key, &self.unique_key].into_iter().any(long) {
+            "`partition`, `limit_key` and `unique_key` have at most 1,000 bytes, none of them zero"
         } else {
             return Ok(());
         };

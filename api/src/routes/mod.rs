@@ -9,6 +9,7 @@ pub(crate) mod health;
 mod job_views;
 pub(crate) mod jobs;
 pub(crate) mod jobs_enqueue;
+pub(crate) mod limits;
 pub(crate) mod line;
 pub(crate) mod metrics;
 pub(crate) mod own_leads;

@@ -4,9 +4,10 @@ use super::job_views::{KindView, QueueView, WorkerView};
 use crate::auth::{Caller, JobsRead, QueuesManage, QueuesRead, WorkersManage, WorkersRead};
 use crate::envelope::Envelope;
 use crate::extract::{ApiJson, ApiPath};
-use crate::{Answer, Api, ErrorEnvelope, Reply};
+use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use switchyard_queue::KindInfo;
 use switchyard_store::jobs;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +18,10 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(list))
         .routes(routes!(pause))
         .routes(routes!(pause_partition))
+        .routes(routes!(weigh))
         .routes(routes!(kinds))
+        .routes(routes!(pause_kind))
+        .routes(routes!(resume_kind))
         .routes(routes!(workers))
         .routes(routes!(quiet))
 }
@@ -81,12 +85,97 @@ async fn pause_partition(
     Ok(Reply::ok(if pause.paused { "paused" } else { "resumed" }, pause))
 }
 
+/// A queue's share.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Weight {
+    /// From 1, the usual one, to 1,000. A queue of weight 3 gets three times as much as one of
+    /// weight 1 when both have work; what has no work takes nothing from the others.
+    #[schema(example = 3, minimum = 1, maximum = 1000)]
+    weight: u16,
+}
+
+/// Weigh a queue
+#[utoipa::path(put, path = "/api/admin/queues/{queue}/weight", tag = "jobs",
+    operation_id = "queue_weigh",
+    params(("queue" = String, Path, description = "The queue", example = "leads")),
+    request_body = Weight,
+    responses(
+        (status = 200, description = "Set; workers take it in within a second.",
+            body = Envelope<Weight>),
+        (status = 404, description = "There never was a job in such a queue.",
+            body = ErrorEnvelope),
+        (status = 422, description = "The weight is out of bounds.", body = ErrorEnvelope)))]
+async fn weigh(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath(queue): ApiPath<String>,
+    ApiJson(weight): ApiJson<Weight>,
+) -> Answer<Weight> {
+    if !(1..=jobs::MOST_WEIGHT).contains(&weight.weight) {
+        let message = format!("`weight` is a number from 1 to {}", jobs::MOST_WEIGHT);
+        return Err(ApiError::unprocessable("invalid_weight", message));
+    }
+    jobs::weigh(&api.db, &queue, weight.weight).await?;
+    Ok(Reply::ok("weighed", weight))
+}
+
 /// List the kinds of job
 #[utoipa::path(get, path = "/api/admin/kinds", tag = "jobs", operation_id = "kinds",
     responses((status = 200, description = "Every kind that this program knows.",
         body = Envelope<Vec<KindView>>)))]
 async fn kinds(State(api): State<Api>, _: Caller<JobsRead>) -> Answer<Vec<KindView>> {
-    Ok(Reply::ok("kinds", api.registry.kinds().into_iter().map(KindView::from).collect()))
+    let stored = jobs::kinds(&api.db).await?;
+    let view = |k: KindInfo| KindView::new(k, stored.iter().find(|s| s.kind == k.kind));
+    Ok(Reply::ok("kinds", api.registry.kinds().into_iter().map(view).collect()))
+}
+
+/// Whether jobs of a kind are claimed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KindPauseView {
+    #[schema(example = "notify.whatsapp")]
+    kind: String,
+    #[schema(example = true)]
+    paused: bool,
+}
+
+/// Pause a kind of job
+///
+/// None of its jobs is claimed, in whatever queue and under whatever name they are stored; what
+/// runs runs on. Other kinds of the same queue are not held up.
+#[utoipa::path(post, path = "/api/admin/kinds/{kind}/pause", tag = "jobs",
+    operation_id = "kind_pause",
+    params(("kind" = String, Path, description = "The kind", example = "notify.whatsapp")),
+    responses(
+        (status = 200, description = "Paused; workers hear of it within a second.",
+            body = Envelope<KindPauseView>),
+        (status = 404, description = "No worker ever declared such a kind.",
+            body = ErrorEnvelope)))]
+async fn pause_kind(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath(kind): ApiPath<String>,
+) -> Answer<KindPauseView> {
+    jobs::pause_kind(&api.db, &kind, true).await?;
+    Ok(Reply::ok("paused", KindPauseView { kind, paused: true }))
+}
+
+/// Let a kind of job go on
+#[utoipa::path(post, path = "/api/admin/kinds/{kind}/resume", tag = "jobs",
+    operation_id = "kind_resume",
+    params(("kind" = String, Path, description = "The kind", example = "notify.whatsapp")),
+    responses(
+        (status = 200, description = "Its jobs are claimed again, within a second.",
+            body = Envelope<KindPauseView>),
+        (status = 404, description = "No worker ever declared such a kind.",
+            body = ErrorEnvelope)))]
+async fn resume_kind(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath(kind): ApiPath<String>,
+) -> Answer<KindPauseView> {
+    jobs::pause_kind(&api.db, &kind, false).await?;
+    Ok(Reply::ok("resumed", KindPauseView { kind, paused: false }))
 }
 
 /// List worker processes

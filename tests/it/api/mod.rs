@@ -8,6 +8,7 @@ mod documented;
 mod health;
 mod ingest;
 mod jobs_enqueue;
+mod limits;
 mod sign_in;
 mod slow;
 mod support;

@@ -179,6 +179,41 @@ impl Front {
     }
 }
 
+/// An administrator who is signed in.
+pub struct Operator<'a> {
+    pub front: &'a Front,
+    pub token: String,
+}
+
+impl<'a> Operator<'a> {
+    pub async fn of(front: &'a Front) -> Self {
+        Self { front, token: front.admin().await }
+    }
+
+    pub async fn get(&self, path: &str, status: u16) -> Value {
+        json_of(self.front.get(path).bearer_auth(&self.token), status).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value, status: u16) -> Value {
+        json_of(self.front.post(path, body).bearer_auth(&self.token), status).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value, status: u16) -> Value {
+        json_of(self.front.put(path, body).bearer_auth(&self.token), status).await
+    }
+
+    pub async fn delete(&self, path: &str, status: u16) -> Value {
+        json_of(self.front.request(Method::DELETE, path).bearer_auth(&self.token), status).await
+    }
+
+    /// Does something to a job.
+    pub async fn act(&self, id: &str, verb: &str, status: u16) -> Value {
+        let path = format!("/api/admin/jobs/{id}/{verb}");
+        let request = self.front.request(Method::POST, &path).bearer_auth(&self.token);
+        json_of(request, status).await
+    }
+}
+
 pub async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
