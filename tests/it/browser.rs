@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use switchyard_queue::{JobState, Options};
 use switchyard_store::jobs;
+use switchyard_store::limits::{self, LimitScope};
 
 /// chromedriver with one browser, on ports and in a profile of their own.
 struct Browser {
@@ -275,10 +276,15 @@ async fn no_screen_is_wider_than_a_phone() {
     let browser = Browser::start().await;
     browser.sign_in(&ops).await;
     browser.client.set_window_size(390, 844).await.unwrap();
+    let queue = LimitScope::Queue { queue: "maintenance".into() };
+    let rate = "600/min".parse().unwrap();
+    limits::set(&ops.db, &queue, Some(5), Some(rate)).await.unwrap();
     let lists =
         ["", "/leads", "/deliveries", "/messages", "/jobs", "/errors", "/workflows", "/schedules"];
     let lists = lists.into_iter().map(str::to_owned);
-    let more = ["/workers", "/portals", "/portals/demo", "/jobs?state=pending"].map(str::to_owned);
+    let more =
+        ["/workers", "/queues", "/kinds", "/portals", "/portals/demo", "/jobs?state=pending"];
+    let more = more.map(str::to_owned);
     let single = [
         format!("/jobs/{dead}"),
         format!("/leads/{lead}"),

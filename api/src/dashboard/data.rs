@@ -36,17 +36,19 @@ pub(super) struct Data {
 pub(super) struct Queue {
     pub name: String,
     pub paused: bool,
+    pub weight: u16,
     pub held: Vec<String>,
     pub oldest: Option<DateTime<Utc>>,
     counts: BTreeMap<JobState, i64>,
 }
 
 impl Queue {
-    fn new(q: QueueSummary, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(q: QueueSummary, now: DateTime<Utc>) -> Self {
         // To the second, or the same queue would differ at every look.
         let since = |d: std::time::Duration| (now - d).duration_round(TimeDelta::seconds(1)).ok();
         let oldest = q.oldest_waiting.and_then(since);
-        Self { name: q.queue, paused: q.paused, held: q.held, oldest, counts: q.counts }
+        let QueueSummary { queue: name, paused, weight, held, counts, .. } = q;
+        Self { name, paused, weight, held, oldest, counts }
     }
 
     pub(super) fn count(&self, state: JobState) -> i64 {

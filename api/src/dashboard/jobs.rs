@@ -12,7 +12,7 @@ use crate::auth::{Caller, JobsManage, JobsRead, QueuesManage};
 use crate::{Api, ApiError};
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect};
 use chrono::{DateTime, Utc};
@@ -366,12 +366,14 @@ fn outcome(row: &JobRow, asked: JobId, done: &str) -> String {
     }
 }
 
-/// `POST /ops/queues/{queue}/{verb}`: `pause` or `resume`.
+/// `POST /ops/queues/{queue}/{verb}`: `pause` or `resume`; from the screen of the queues, which
+/// `?page=queues` says, back to it.
 pub(super) async fn queue(
     State(api): State<Api>,
     _: Caller<QueuesManage>,
     headers: HeaderMap,
     Path((queue, verb)): Path<(String, String)>,
+    RawQuery(from): RawQuery,
 ) -> Screen {
     let paused = match verb.as_str() {
         "pause" => true,
@@ -386,7 +388,8 @@ pub(super) async fn queue(
     if headers.contains_key("hx-request") {
         return queues_part(&api, &notice).await;
     }
-    Ok(back("/ops", &notice, &headers))
+    let screen = if from.as_deref() == Some("page=queues") { "/ops/queues" } else { "/ops" };
+    Ok(back(screen, &notice, &headers))
 }
 
 async fn queues_part(api: &Api, notice: &Notice) -> Screen {

@@ -14,6 +14,7 @@ mod fleet;
 mod format;
 mod job_view;
 mod jobs;
+mod kinds;
 mod leads;
 mod lines;
 mod live;
@@ -21,6 +22,7 @@ mod look;
 mod messages;
 mod overview;
 mod portals;
+mod queues;
 mod session;
 mod shell;
 mod workflow_graph;
@@ -58,7 +60,13 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/bulk/new", get(bulk::new)),
         ("/bulk/{id}", get(bulk::show)),
         ("/bulk/{id}/{verb}", post(bulk::act)),
+        ("/queues", get(queues::list)),
+        ("/queues/{queue}/weight", post(queues::weigh)),
         ("/queues/{queue}/{verb}", post(jobs::queue)),
+        ("/limits", post(queues::set_limit)),
+        ("/limits/remove", post(queues::remove_limit)),
+        ("/kinds", get(kinds::list)),
+        ("/kinds/{kind}/{verb}", post(kinds::act)),
         ("/workers/{worker}/{verb}", post(fleet::steer)),
         ("/errors", get(errors::list)),
         ("/errors/{fingerprint}/{verb}", post(errors::act)),

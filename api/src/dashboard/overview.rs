@@ -182,6 +182,7 @@ impl Chart {
 pub(super) struct QueueView {
     pub name: String,
     pub paused: bool,
+    pub weight: u16,
     /// Partitions that are paused by themselves.
     pub held: Vec<String>,
     pub oldest: Option<When>,
@@ -190,14 +191,18 @@ pub(super) struct QueueView {
 
 impl QueueView {
     pub(super) fn all(data: &Data, now: DateTime<Utc>) -> Vec<Self> {
-        let view = |q: &Queue| Self {
+        data.queues.iter().map(|q| Self::new(q, now)).collect()
+    }
+
+    pub(super) fn new(q: &Queue, now: DateTime<Utc>) -> Self {
+        Self {
             name: q.name.clone(),
             paused: q.paused,
+            weight: q.weight,
             held: q.held.clone(),
             oldest: q.oldest.map(|at| When::new(at, now)),
             counts: QUEUE_COLUMNS.iter().map(|(s, _)| q.count(*s)).collect(),
-        };
-        data.queues.iter().map(view).collect()
+        }
     }
 
     /// (state, number, whether it is none), in the order of the columns.

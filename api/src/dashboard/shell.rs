@@ -57,6 +57,8 @@ const MENU: &[Group] = &[
             item("/ops/workflows", "Workflows", "flow"),
             item("/ops/errors", "Errors", "alert"),
             item("/ops/bulk", "Bulk", "bulk"),
+            item("/ops/queues", "Queues", "queue"),
+            item("/ops/kinds", "Kinds", "kind"),
             item("/ops/schedules", "Schedules", "clock"),
             item("/ops/workers", "Workers", "worker"),
         ],

@@ -261,7 +261,12 @@ impl Session<'_> {
 
     /// Presses a button without script; gives where it led and that page.
     pub async fn press(&mut self, path: &str) -> (String, String) {
-        let answer = self.request(Method::POST, path).send().await.unwrap();
+        self.send(path, &[]).await
+    }
+
+    /// The same with a form filled in.
+    pub async fn send(&mut self, path: &str, form: &[(&str, &str)]) -> (String, String) {
+        let answer = self.request(Method::POST, path).form(form).send().await.unwrap();
         assert_eq!(answer.status(), 303, "{path}");
         self.take(answer.headers());
         let to = answer.headers()[LOCATION].to_str().unwrap().to_owned();
