@@ -5,6 +5,7 @@ mod faults;
 mod flaky;
 mod foreign;
 mod leaving;
+mod limits;
 mod outcomes;
 mod progress;
 mod sharing;

@@ -36,8 +36,8 @@ async fn a_quiet_worker_finishes_what_it_has_and_claims_no_more() {
     let quiet = stage.worker(brisk());
     let number = stage.running(mine, 0).await.job.worker;
     jobs::quiet(&stage.db, number.0, true).await.unwrap();
-    // It is told within a second; what comes then is for the other.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    // What comes when it has heard of it is for the other.
+    stage.heard().await;
     let later = stage.enqueue_all(vec![(Act::Finish, Options::new()); 5]).await;
     let other = stage.worker(brisk());
     stage.completed(5).await;

@@ -1,14 +1,17 @@
 //! A stage for workers: a database, one kind of job that does what it is told, a record of what
 //! ran, and wake-ups within the process.
 
-use serde::{Deserialize, Serialize};
+mod acts;
+
+pub use acts::{Act, Other};
+
+use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use switchyard_queue::{
-    ClaimedJob, Context, Enqueued, Job, JobError, JobId, JobResult, JobState, JobStore, NewJob,
-    Options, Outcome, QueueName, Registry, RetryPolicy, SystemClock, SystemEntropy, Wake,
-    WakeToken, WorkerId,
+    ActiveLane, ClaimedJob, Enqueued, JobId, JobState, JobStore, NewJob, Options, Registry,
+    RetryPolicy, SystemClock, SystemEntropy, Wake, WakeToken, WorkerId,
 };
 use switchyard_store::jobs::{self, JobDetail};
 use switchyard_store::{Db, PgJobStore, Scope, maintenance};
@@ -21,35 +24,14 @@ use tokio_util::sync::CancellationToken;
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a job does when it runs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Act {
-    Finish,
-    /// Fails its first attempts, this many.
-    Fail(i16),
-    /// Fails, and wants to wait that many milliseconds.
-    FailFor(u64),
-    Never,
-    Panic,
-    /// Runs until the gate of this name is opened, deaf to everything else.
-    Wait(String),
-    /// Runs until it is told to stop, and fails then.
-    Obey,
-    /// Snoozes that many milliseconds the first time, then finishes.
-    Snooze(u64),
-    /// Finishes in its own transaction.
-    Settle,
-    /// Says that it is so many percent done, waits for the gate, and fails; the second attempt says
-    /// nothing and waits for the gate with a `2` behind its name.
-    Tell(u8, String),
-}
-
 /// One attempt that was begun.
 #[derive(Clone, Debug)]
 pub struct Run {
     pub job: Arc<ClaimedJob>,
     /// Attempts that ran at the same time when it began, in the same worker.
     pub beside: usize,
+    /// The same in all workers.
+    pub under_way: usize,
     pub at: Instant,
     pub ended: bool,
 }
@@ -82,8 +64,10 @@ impl Record {
 
     fn begin(&self, job: Arc<ClaimedJob>) -> usize {
         let mut runs = self.runs.lock().unwrap();
-        let beside = runs.iter().filter(|r| !r.ended && r.job.worker == job.worker).count();
-        runs.push(Run { job, beside, at: Instant::now(), ended: false });
+        let open = || runs.iter().filter(|r| !r.ended);
+        let (beside, under_way) =
+            (open().filter(|r| r.job.worker == job.worker).count(), open().count());
+        runs.push(Run { job, beside, under_way, at: Instant::now(), ended: false });
         runs.len() - 1
     }
 }
@@ -102,59 +86,6 @@ impl Drop for Running<'_> {
 pub struct State {
     pub record: Arc<Record>,
     db: Db,
-}
-
-impl Job for Act {
-    type State = State;
-
-    const KIND: &'static str = "act";
-    const ALIASES: &'static [&'static str] = &["old.act"];
-    const ABOUT: &'static str = "Does what it is told.";
-    const QUEUE: QueueName = QueueName("stage");
-
-    async fn run(self, cx: &Context<State>) -> JobResult {
-        let state = cx.state();
-        let run = state.record.begin(Arc::new(cx.job().clone()));
-        let _running = Running(&state.record, run);
-        let first = cx.job().attempt == 1;
-        let returning = state.record.runs_of(cx.job().id).len() > 1;
-        match self {
-            Self::Finish => Ok(Outcome::Done),
-            Self::Fail(n) if cx.job().attempt <= n => Err(JobError::retry("not yet")),
-            Self::Fail(_) => Ok(Outcome::Done),
-            Self::FailFor(ms) if first => {
-                Err(JobError::retry_after(Duration::from_millis(ms), "busy"))
-            }
-            Self::FailFor(_) => Ok(Outcome::Done),
-            Self::Never => Err(JobError::permanent("never")),
-            Self::Panic => panic!("stage fright"),
-            Self::Wait(gate) => {
-                wait(&state.record, &gate).await?;
-                Ok(Outcome::Done)
-            }
-            Self::Obey => {
-                cx.cancelled().cancelled().await;
-                Err(JobError::retry("told to stop"))
-            }
-            Self::Snooze(_) if returning => Ok(Outcome::Done),
-            Self::Snooze(ms) => Ok(Outcome::Snooze(Duration::from_millis(ms))),
-            Self::Tell(percent, gate) if first => {
-                cx.progress(f64::from(percent) / 100.0, format!("{percent} of 100"));
-                wait(&state.record, &gate).await?;
-                Err(JobError::retry("so far"))
-            }
-            Self::Tell(_, gate) => {
-                wait(&state.record, &format!("{gate}2")).await?;
-                Ok(Outcome::Done)
-            }
-            Self::Settle => state.db.begin_job(cx.job()).await?.done().await,
-        }
-    }
-}
-
-async fn wait(record: &Record, gate: &str) -> Result<(), watch::error::RecvError> {
-    let mut gate = record.gate(gate).subscribe();
-    gate.wait_for(|open| *open).await.map(|_| ())
 }
 
 /// Wake-ups within the process.
@@ -225,7 +156,7 @@ impl Stage {
         wake: Arc<dyn Wake>,
     ) -> Actor {
         let state = State { record: Arc::clone(&self.record), db: self.db.clone() };
-        let dispatcher = Registry::new().with::<Act>().bind(
+        let dispatcher = Registry::new().with::<Act>().with::<Other>().bind(
             state,
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
@@ -302,7 +233,11 @@ impl Stage {
         let dead = store.reap(None).await.unwrap().gone;
         let presence = store.register(&info).await.unwrap();
         let lanes = store.active_lanes(&info.queues).await.unwrap();
-        let lanes: Vec<_> = lanes.iter().map(|l| LaneTake::whole(l.lane, jobs)).collect();
+        let take = |l: &ActiveLane| {
+            let limited = !l.limits.is_empty();
+            LaneTake { limited, ..LaneTake::whole(l.lane, jobs) }
+        };
+        let lanes: Vec<_> = lanes.iter().map(take).collect();
         let request = ClaimRequest {
             worker: presence.id,
             kinds: &info.kinds,
@@ -319,6 +254,29 @@ impl Stage {
             store.reap(None).await.unwrap().gone.contains(&id).then_some(())
         })
         .await;
+    }
+
+    /// Waits until the one worker on the stage knows what an operator said before: which kinds are
+    /// paused, whether it is to be quiet. It asks again and again, one question after the other, so
+    /// when a second one is seen that began after this call, the answer to the first was taken in.
+    pub async fn heard(&self) {
+        let mut owner = self.test.owner().await;
+        let mut asked: DateTime<Utc> =
+            sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut owner).await.unwrap();
+        for _ in 0..2 {
+            asked = eventually("the worker asks what is new", async || {
+                sqlx::query_scalar::<_, Option<DateTime<Utc>>>(
+                    "select min(query_start) from pg_stat_activity
+                     where datname = current_database() and application_name = 'switchyard renew'
+                       and query like '%pg_try_advisory_xact_lock%' and query_start > $1",
+                )
+                .bind(asked)
+                .fetch_one(&mut owner)
+                .await
+                .unwrap()
+            })
+            .await;
+        }
     }
 
     /// The workers that are present.
