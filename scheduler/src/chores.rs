@@ -5,14 +5,18 @@ use crate::SchedulerConfig;
 use crate::trouble::Trouble;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use metrics::{Gauge, gauge};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use switchyard_store::jobs::bulk;
-use switchyard_store::{Db, Result, jobs, maintenance, schedules, workflows};
+use switchyard_store::{Db, Result, jobs, limits, maintenance, schedules, workflows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// Limits whose use is shown.
+const MOST_LIMITS: u32 = 200;
 
 type Work = Box<dyn Fn(Db) -> BoxFuture<'static, Result<u64>> + Send + Sync>;
 
@@ -58,6 +62,7 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
             maintenance::forget_lapsed(&db).await
         }),
         count_stuck(),
+        count_limited(),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
         // One slice a minute: after an upgrade that finds a month of them, claims still come first.
         chore("seal the slices of past days", Duration::from_secs(60), |db| async move {
@@ -88,42 +93,63 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
 
 /// Shows how many jobs of each kind are stuck, for as long as this process leads.
 fn count_stuck() -> Chore {
-    let shown = Arc::new(Shown::default());
+    let shown = Arc::new(Shown::new(|kind| gauge!("switchyard_jobs_stuck", "kind" => kind)));
     chore("count stuck jobs", Duration::from_secs(10), move |db| {
         let shown = Arc::clone(&shown);
         async move {
             let kinds = jobs::stuck(&db).await?;
-            for k in &kinds {
-                shown.show(&k.kind, k.n);
-            }
+            shown.show(kinds.iter().map(|k| (k.kind.clone(), k.n.unsigned_abs())));
             Ok(kinds.iter().map(|k| k.n.unsigned_abs()).sum())
         }
     })
 }
 
-/// The kinds that this process shows. Whoever leads no longer must not go on telling old numbers.
-#[derive(Default)]
-struct Shown(Mutex<BTreeSet<String>>);
+/// Shows how many jobs run under each limit, for as long as this process leads. Those that were made
+/// from a pattern, one for each agency perhaps, are in its number.
+fn count_limited() -> Chore {
+    let shown = Arc::new(Shown::new(|limit| gauge!("switchyard_limit_running", "limit" => limit)));
+    chore("count limited jobs", Duration::from_secs(10), move |db| {
+        let shown = Arc::clone(&shown);
+        async move {
+            let mut all = limits::list(&db, MOST_LIMITS).await?;
+            all.retain(|l| !l.from_pattern);
+            shown.show(all.iter().map(|l| (l.scope.to_string(), l.running)));
+            Ok(all.iter().map(|l| l.running).sum())
+        }
+    })
+}
+
+/// Gauges by the value of their label. What is gone shows 0, and so does all of it when this process
+/// leads no longer: it must not go on telling old numbers.
+struct Shown {
+    gauge: fn(String) -> Gauge,
+    labels: Mutex<BTreeSet<String>>,
+}
 
 impl Shown {
-    fn show(&self, kind: &str, n: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned());
-        // Counted up to a bound far below 2^52.
-        #[allow(clippy::cast_precision_loss)]
-        gauge(kind).set(n as f64);
+    fn new(gauge: fn(String) -> Gauge) -> Self {
+        Self { gauge, labels: Mutex::default() }
+    }
+
+    fn show(&self, numbers: impl Iterator<Item = (String, u64)>) {
+        let mut shown = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *shown);
+        for (label, n) in numbers {
+            // Far below 2^52.
+            #[allow(clippy::cast_precision_loss)]
+            (self.gauge)(label.clone()).set(n as f64);
+            shown.insert(label);
+        }
+        before.difference(&shown).for_each(|label| (self.gauge)(label.clone()).set(0.0));
     }
 }
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        for kind in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).iter() {
-            gauge(kind).set(0.0);
+        for label in self.labels.get_mut().unwrap_or_else(PoisonError::into_inner).iter() {
+            (self.gauge)(label.clone()).set(0.0);
         }
     }
-}
-
-fn gauge(kind: &str) -> metrics::Gauge {
-    metrics::gauge!("switchyard_jobs_stuck", "kind" => kind.to_owned())
 }
 
 /// Starts them; they stop when `term` ends.
