@@ -21,7 +21,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   where n.nspname = 'engine' and c.relkind = 'r' and c.relname ~ '^job_history_[0-9]+_[0-9]{8}$'
 $$;
 
--- Seals the oldest slice that is not sealed and whose time has been over for ten minutes: what was
+-- Seals the oldest slice that is not sealed and whose day has been over for ten minutes: what was
 -- written in its last moment is there by then. Gives the slice, or nothing if there is none. The
 -- plain build keeps writers away from the slice, but there are none any more. One slice a call, one
 -- caller at a time; a caller that finds another at it has nothing to do. Whoever calls sets how long
@@ -37,10 +37,7 @@ begin
     return null;
   end if;
   select s.slice into oldest from engine.history_slices() s
-  where not s.sealed
-    -- Class 2 has slices of a month.
-    and s.day + case s.class when 2 then interval '1 month' else interval '1 day' end
-      <= (now() at time zone 'UTC') - interval '10 minutes'
+  where not s.sealed and s.day < ((now() at time zone 'UTC') - interval '10 minutes')::date
   order by s.day, s.class limit 1;
   if oldest is null then
     return null;

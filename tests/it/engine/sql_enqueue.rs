@@ -340,8 +340,7 @@ async fn the_role_may_enqueue_and_do_nothing_else() {
         "select p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
          where n.nspname in ('engine', 'switchyard', 'public')
            and has_schema_privilege('switchyard_enqueue', n.oid, 'usage')
-           and has_function_privilege('switchyard_enqueue', p.oid, 'execute')
-           and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')",
+           and has_function_privilege('switchyard_enqueue', p.oid, 'execute')",
     )
     .fetch_all(&mut owner)
     .await
