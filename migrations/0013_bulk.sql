@@ -40,3 +40,45 @@ create table engine.bulk_undo (
 );
 
 grant select, insert, update, delete on engine.bulk_ops, engine.bulk_undo to switchyard_engine;
+
+-- The slices of the history with the day after their last: what is kept long lies in slices of a month.
+create function engine.history_spans()
+returns table (slice name, class smallint, day date, past date, sealed boolean)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select s.slice, s.class, s.day, (s.day + coalesce(c.step, interval '1 day'))::date, s.sealed
+  from engine.history_slices() s left join engine.sliced() c on c.parent = 'job_history_' || s.class
+$$;
+revoke all on function engine.history_spans() from public;
+grant execute on function engine.sliced(), engine.history_spans() to switchyard_engine;
+
+-- As in 0012, but a slice is over when its last day is, not its first.
+create or replace function engine.seal_slice() returns name
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '2s' set maintenance_work_mem = '128MB' as $$
+declare
+  oldest name;
+  trigrams name;
+begin
+  if not pg_try_advisory_xact_lock(1398231890, 1) then
+    return null;
+  end if;
+  select s.slice into oldest from engine.history_spans() s
+  where not s.sealed and s.past <= ((now() at time zone 'UTC') - interval '10 minutes')::date
+  order by s.past, s.class limit 1;
+  if oldest is null then
+    return null;
+  end if;
+  select n.nspname into trigrams
+  from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_trgm';
+  if trigrams is not null then
+    execute format('create index %I on engine.%I using gin (error %I.gin_trgm_ops) where error is not null',
+      oldest || '_sealed_error', oldest, trigrams);
+  end if;
+  -- Few jobs are cancelled, and they are what people look for.
+  execute format('create index %I on engine.%I (finished_at, id) where outcome = 9',
+    oldest || '_sealed_cancelled', oldest);
+  execute format('create index %I on engine.%I using gin (args jsonb_path_ops)',
+    oldest || '_sealed_args', oldest);
+  execute format('analyze engine.%I', oldest);
+  return oldest;
+end $$;

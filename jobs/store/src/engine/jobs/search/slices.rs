@@ -26,18 +26,28 @@ impl Range {
     }
 }
 
+/// A month's slice that is still written to and no larger than this (bytes) is read as a whole sooner
+/// than its days would be looked through.
+const SMALL: i64 = 32 << 20;
+
 /// The slices that the history has.
 pub(super) struct Slices {
     pub(super) classes: Vec<i16>,
-    /// Days of which all slices are sealed, the youngest first.
+    /// Days of which all slices are sealed, or small parts of a longer one, the youngest first.
     pub(super) sealed: Vec<NaiveDate>,
 }
 
 impl Slices {
     pub(super) async fn read(connection: &mut PgConnection) -> Result<Self> {
         let days: Vec<(NaiveDate, bool)> = sqlx::query_as(
-            "select day, bool_and(sealed) from engine.history_slices() group by 1 order by 1 desc",
+            "with spans as materialized (select * from engine.history_spans())
+             select d.day, bool_and(s.sealed or (s.past > s.day + 1
+               and pg_relation_size(format('engine.%I', s.slice)::regclass) <= $1))
+             from (select distinct day from spans where past = day + 1) d
+             join spans s on s.day <= d.day and s.past > d.day
+             group by 1 order by 1 desc",
         )
+        .bind(SMALL)
         .fetch_all(&mut *connection)
         .await?;
         // A class without a slice still has its default.
