@@ -22,7 +22,10 @@ async fn jobs_are_searched_over_pages() {
     assert_eq!(two["data"]["next"], json!(null));
     let none = json_of(ask("arg=lead%3Dx&arg=n%3D1"), 200).await;
     assert_eq!(none["data"]["items"], json!([]));
-    for wrong in ["colour=red", "state=asleep", "cursor=x", "limit=0", "created_from=soon"] {
+    assert_eq!(json_of(ask("stuck=true"), 200).await["data"]["items"], json!([]));
+    for wrong in
+        ["colour=red", "stuck=maybe", "state=asleep", "cursor=x", "limit=0", "created_from=soon"]
+    {
         assert_eq!(json_of(ask(wrong), 400).await["error"]["code"], "invalid_query", "{wrong}");
     }
 }
@@ -51,6 +54,9 @@ async fn an_operation_is_counted_started_watched_and_undone() {
     assert_eq!(json_of(get("/api/admin/bulk"), 200).await["data"][0]["done"], 3);
     json_of(post(&format!("{path}/undo")), 409).await;
 
+    let stuck = json!({"action": "cancel", "filter": {"stuck": true}});
+    let dry = json_of(post("/api/admin/bulk/dry-run").json(&stuck), 200).await;
+    assert_eq!(dry["data"]["count"], 0);
     let unfit = json!({"action": "cancel", "filter": {}});
     assert_eq!(json_of(post("/api/admin/bulk").json(&unfit), 422).await["error"]["code"], "unfit");
     let unknown = json!({"action": "burn", "filter": {"kind": "k"}});

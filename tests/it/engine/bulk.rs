@@ -176,7 +176,8 @@ async fn broken_connections_and_rivals_neither_lose_a_job_nor_act_twice() {
         })
         .collect();
     let mut cut = 0;
-    while rivals.iter().any(|r| !r.is_finished()) {
+    // No more: on a busy machine batches take long, and one that is never left in peace never ends.
+    while cut < 40 && rivals.iter().any(|r| !r.is_finished()) {
         // Whoever is in the middle of a batch.
         cut += count(
             &mut owner,
