@@ -22,6 +22,7 @@ mod state;
 mod store;
 pub mod testing;
 mod trace;
+mod transition;
 mod wake;
 mod workflow;
 
@@ -50,6 +51,7 @@ pub use store::{
     Presence, Reaped, Renewed, SettleAs, Settlement, StoreError, Stretch, Until, WorkerInfo,
 };
 pub use trace::TraceContext;
+pub use transition::{JobEvent, Transition, transitions};
 pub use wake::{Wake, WakeError, WakeToken};
 pub use workflow::{
     FailurePolicy, MOST_EDGES, MOST_NODES, Membership, Plan, StartedWorkflow, Step, Workflow,

@@ -10,6 +10,7 @@ mod effects;
 mod enqueue;
 mod errors;
 mod limits;
+mod model;
 mod once;
 mod operators;
 mod presence;
