@@ -1,5 +1,5 @@
 //! Switchyard beside what one would use instead, on the same servers, interleaved, medians:
-//! `cargo bench -p switchyard-tests --bench beside` (needs Node.js, npm and redis-server).
+//! `cargo bench -p switchyard-tests --bench beside` (needs Node.js, npm, redis-server and cargo).
 //!
 //! Rounds and seconds can be changed: `SWITCHYARD_BENCH_ROUNDS` (3), `SWITCHYARD_BENCH_SECONDS` (8);
 //! some disciplines alone: `SWITCHYARD_BENCH_ONLY` (of `ingest,line,process,enqueue,delay,snapshot,
@@ -11,11 +11,13 @@ mod engine;
 mod load;
 mod ours;
 mod peers;
+mod rust;
 
 use engine::{Engine, Mix};
 use load::Outcome;
 use ours::Ours;
 use peers::Peers;
+use rust::RustPeers;
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -47,6 +49,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> anyhow::Result<()> {
     let peers = Peers::new(folder, server).await?;
+    let rust = RustPeers::new(&peers, wanted("process") || wanted("enqueue")).await;
     let ours = Ours::new(program()?, folder, server, "switchyard_ingest").await?;
     let mut figures = Figures::default();
     for round in 1..=rounds {
@@ -64,7 +67,7 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
             let rate = line.line(LEADS, spread).await?;
             figures.add(&format!("the whole line, {mix}, leads/s: Switchyard"), rate);
         }
-        engine_alone(folder, server, &peers, &mut figures).await?;
+        engine_alone(folder, server, (&peers, &rust), &mut figures).await?;
     }
     figures.print();
     Ok(())
@@ -74,7 +77,7 @@ async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> an
 async fn engine_alone(
     folder: &Path,
     server: &str,
-    peers: &Peers,
+    (peers, rust): (&Peers, &RustPeers<'_>),
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
     let jobs = setting("SWITCHYARD_BENCH_JOBS", 50_000);
@@ -101,6 +104,11 @@ async fn engine_alone(
             let rate = peers.process(which, jobs, tuning).await?;
             figures.add(&format!("process empty jobs, jobs/s: {name}"), rate);
         }
+        for (name, which) in rust::QUEUES {
+            if let Some(rate) = rust.process(which, jobs).await {
+                figures.add(&format!("process empty jobs, jobs/s: {name}"), rate);
+            }
+        }
     }
     if wanted("enqueue") {
         let engine = fresh("switchyard_enqueue").await?;
@@ -111,7 +119,11 @@ async fn engine_alone(
             figures.add(&format!("enqueue singly, {callers} callers, jobs/s: Switchyard"), rate);
         }
         engine.close().await;
-        for (name, rate) in peers.enqueue().await? {
+        let mut enqueued = peers.enqueue().await?;
+        for (_, which) in rust::QUEUES {
+            enqueued.extend(rust.enqueue(which).await);
+        }
+        for (name, rate) in enqueued {
             figures.add(&format!("enqueue, jobs/s: {name}"), rate);
         }
     }

@@ -1,4 +1,5 @@
-//! The contestants that are not ours: Node programs in `tests/peers`, on the same servers.
+//! The contestants that are not ours: Node programs in `tests/peers`, on the same servers. Those in
+//! Rust are in `rust.rs`.
 
 use super::load::{Load, Outcome};
 use anyhow::{Context, ensure};
@@ -73,11 +74,15 @@ impl Peers {
             .args(arguments)
             .current_dir(&self.folder)
             .env("NODE_ENV", "production")
-            .env("REDIS_PORT", self.redis_port.to_string())
-            .env("PG_URL", &self.database)
             .stderr(Stdio::null())
             .kill_on_drop(true);
+        self.at_their_servers(&mut node);
         node
+    }
+
+    /// Tells a program of theirs where their servers are.
+    pub fn at_their_servers<'a>(&self, program: &'a mut Command) -> &'a mut Command {
+        program.env("REDIS_PORT", self.redis_port.to_string()).env("PG_URL", &self.database)
     }
 
     /// Express and BullMQ take webhooks; with `durable` each is first a row in PostgreSQL. Fails
@@ -134,8 +139,7 @@ impl Peers {
         let mut arguments = vec![which, &count];
         arguments.extend(tuning);
         let done = self.node("proc_work.js", &arguments).output().await?;
-        let line: Value = serde_json::from_slice(&done.stdout).context("no figures")?;
-        line["jobs_s"].as_f64().context("no figures")
+        rate(&done.stdout)
     }
 }
 
@@ -143,13 +147,7 @@ impl Peers {
     /// Enqueues in every way that they have; jobs a second by name.
     pub async fn enqueue(&self) -> anyhow::Result<Vec<(String, f64)>> {
         let done = self.node("enqueue.js", &[]).output().await?;
-        let lines = String::from_utf8(done.stdout)?;
-        let figures = lines.lines().map(|line| {
-            let line: Value = serde_json::from_str(line)?;
-            let name = line["test"].as_str().context("a figure without a name")?.to_owned();
-            Ok((name, line["median"].as_f64().context("no figures")?))
-        });
-        let figures: Vec<_> = figures.collect::<anyhow::Result<_>>()?;
+        let figures = figures(&done.stdout)?;
         ensure!(figures.len() >= 7, "some peers could not enqueue: {figures:?}");
         Ok(figures)
     }
@@ -165,6 +163,22 @@ impl Peers {
         let figure = |name: &str| line[name].as_f64().context("no figures");
         Ok((figure("p50")?, figure("p99")?))
     }
+}
+
+/// Jobs a second, from the line that a worker prints.
+pub fn rate(printed: &[u8]) -> anyhow::Result<f64> {
+    let line: Value = serde_json::from_slice(printed).context("no figures")?;
+    line["jobs_s"].as_f64().context("no figures")
+}
+
+/// Medians by name, from the lines that an enqueuer prints.
+pub fn figures(printed: &[u8]) -> anyhow::Result<Vec<(String, f64)>> {
+    let lines = std::str::from_utf8(printed)?.lines().map(|line| {
+        let line: Value = serde_json::from_str(line)?;
+        let name = line["test"].as_str().context("a figure without a name")?.to_owned();
+        Ok((name, line["median"].as_f64().context("no figures")?))
+    });
+    lines.collect()
 }
 
 /// A port that nobody uses at this moment.
