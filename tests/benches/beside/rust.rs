@@ -63,7 +63,11 @@ impl<'a> RustPeers<'a> {
         let done = tokio::time::timeout(AT_MOST, command.output()).await;
         let done = done.with_context(|| format!("{arguments:?} took more than {AT_MOST:?}"))??;
         let said = String::from_utf8_lossy(&done.stderr);
-        ensure!(done.status.success(), "{arguments:?} failed: {}", said.trim());
+        ensure!(
+            done.status.success(),
+            "{arguments:?} failed: {}",
+            said.lines().next().unwrap_or_default()
+        );
         Ok(done.stdout)
     }
 }
