@@ -64,6 +64,13 @@ need_chromium() {
   apt_install chromium chromium-driver
 }
 
+# A library that gives a process another time of day.
+need_faketime() {
+  ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 && return
+  echo "installing libfaketime"
+  apt_install faketime
+}
+
 need_rust() {
   [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"
   command -v cargo >/dev/null || {

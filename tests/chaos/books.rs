@@ -92,8 +92,9 @@ impl Tables {
         })
     }
 
-    /// What does not fit about one job. `calls`: how often its call came to the socket.
-    fn misfits(&self, n: u32, id: JobId, calls: u32) -> Option<String> {
+    /// What does not fit about one job. `calls`: how often its call came to the socket. `far`: claims
+    /// of its that a process behind a bad network had.
+    fn misfits(&self, n: u32, id: JobId, calls: u32, far: &[i64]) -> Option<String> {
         let Some(ended) = self.history.get(&id.0) else { return Some("lost".to_owned()) };
         let completed = ended.outcome == 8;
         let effect = self.effects.get(&Effect::key(n));
@@ -102,11 +103,14 @@ impl Tables {
             Sleep::KIND => completed,
             Commit::KIND => completed && self.notes.get(&n) == Some(&1),
             Effect::KIND if completed => state == Some("done") && calls == 1,
-            // In doubt. That must be some kill's doing: the attempt that had the intent vanished.
+            // In doubt. That must be some kill's doing, or the network's: the attempt that had the
+            // intent vanished, or heard no more of the database.
             Effect::KIND => {
-                let vanished =
-                    effect.is_some_and(|(_, id, f)| self.crashes.contains_key(&(*id, *f)));
-                state == Some("unknown") && calls <= 1 && vanished
+                let vanished = |id: &Uuid, fence: &i64| {
+                    self.crashes.contains_key(&(*id, *fence)) || far.contains(fence)
+                };
+                let interrupted = effect.is_some_and(|(_, id, fence)| vanished(id, fence));
+                state == Some("unknown") && calls <= 1 && interrupted
             }
             _ => false,
         };
@@ -126,7 +130,10 @@ pub async fn audit(herd: &Herd, jobs: &BTreeMap<u32, JobId>) -> anyhow::Result<F
     faults.extend(heard.faults.iter().cloned());
     for (n, id) in jobs {
         let calls = heard.calls.get(n).copied().unwrap_or_default();
-        faults.extend(tables.misfits(*n, *id, calls).map(|fault| format!("job {n}: {fault}")));
+        let runs = heard.runs.iter().filter(|r| r.n == *n && herd.far.contains(&r.pid));
+        let far: Vec<i64> = runs.map(|r| r.fence).collect();
+        faults
+            .extend(tables.misfits(*n, *id, calls, &far).map(|fault| format!("job {n}: {fault}")));
     }
     let robbed = tables.crashes.iter().filter(|(_, pid)| !heard.harmed.contains(pid));
     faults.extend(robbed.map(|(claim, pid)| format!("{claim:?} was taken from {pid}, alive")));

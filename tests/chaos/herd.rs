@@ -5,6 +5,8 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use secrecy::ExposeSecret;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use switchyard_queue::{JobId, NewJob};
@@ -28,6 +30,8 @@ pub struct Herd {
     pub witness: Witness,
     lease: Duration,
     workers: Vec<Child>,
+    /// Processes behind a bad network: they may lose what they have in hand without dying.
+    pub far: BTreeSet<u32>,
     /// Where the workers stand: a core file would land here.
     folder: tempfile::TempDir,
     _promoter: AbortOnDropHandle<()>,
@@ -54,6 +58,7 @@ impl Herd {
             witness: Witness::start().await?,
             lease,
             workers: Vec::new(),
+            far: BTreeSet::new(),
             folder: tempfile::tempdir()?,
             _promoter: promoter,
             _waking: end.drop_guard(),
@@ -66,16 +71,37 @@ impl Herd {
 
     /// Starts one more.
     pub fn add(&mut self) -> anyhow::Result<()> {
-        let worker = Command::new(env!("CARGO_BIN_EXE_chaos-worker"))
+        self.add_with(|_| {}).map(|_| ())
+    }
+
+    /// Starts one more that reaches the database at another address.
+    pub fn add_far(&mut self, by: SocketAddr) -> anyhow::Result<()> {
+        let mut url = url::Url::parse(self.test.url.expose_secret())?;
+        url.set_host(Some(&by.ip().to_string()))?;
+        url.set_port(Some(by.port())).ok().context("a URL without a port")?;
+        let pid = self.add_with(|worker| {
+            worker.env("DATABASE_URL", url.as_str());
+        })?;
+        self.far.insert(pid);
+        self.witness.heard().will_stop(pid);
+        Ok(())
+    }
+
+    /// Starts one more in other circumstances; gives its process.
+    pub fn add_with(&mut self, set: impl FnOnce(&mut Command)) -> anyhow::Result<u32> {
+        let mut worker = Command::new(env!("CARGO_BIN_EXE_chaos-worker"));
+        worker
             .arg(self.witness.address().to_string())
             .arg(self.lease.as_millis().to_string())
             .env("DATABASE_URL", self.test.url.expose_secret())
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+            .kill_on_drop(true);
+        set(&mut worker);
+        let worker = worker.spawn()?;
+        let pid = worker.id().context("the worker ended at once")?;
         self.workers.push(worker);
-        Ok(())
+        Ok(pid)
     }
 
     /// The processes.

@@ -1,7 +1,8 @@
 //! Things are killed while leads run. Every accepted webhook must end as exactly one lead and one
 //! assignment, and no message may reach a provider's socket twice.
 //!
-//! [`storm`] and [`poison`] do the same to jobs of their own, which tell a witness what they do.
+//! [`storm`] and [`poison`] do the same to jobs of their own, which tell a witness what they do;
+//! [`network`] and [`clocks`] harm not the processes but what they go by.
 //!
 //! The short form runs with all tests. The long one, 2,000 leads a test:
 //! `SWITCHYARD_TEST_CHAOS_LEADS=2000 ops/test --no-capture -E 'binary(chaos)'`.
@@ -9,8 +10,11 @@
 
 mod audit;
 mod books;
+mod clocks;
 mod fleet;
 mod herd;
+mod jobs;
+mod network;
 mod poison;
 mod storm;
 mod traffic;

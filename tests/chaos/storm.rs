@@ -8,12 +8,13 @@
 //! must not put it aside.
 
 use crate::herd::{Herd, until};
+use crate::jobs::{job, mixed};
 use crate::{books, leads};
 use sqlx::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use switchyard_queue::{Entropy, Job, JobId, NewJob, Options, SeededEntropy};
+use switchyard_queue::{Entropy, JobId, NewJob, SeededEntropy};
 use switchyard_tests::chaos::{Commit, Effect, Sleep};
 use tokio::time::sleep;
 
@@ -57,20 +58,6 @@ struct Storm {
     jobs: BTreeMap<u32, JobId>,
     freeze: Freeze,
     kills: usize,
-}
-
-fn job(job: &impl Job, partition: &str) -> NewJob {
-    NewJob::with_options(job, Options::new().partition(partition)).unwrap()
-}
-
-/// A third of the jobs each: sleeps, effects, commits.
-fn mixed(n: u32, ms: u64) -> NewJob {
-    let lane = (n % 5).to_string();
-    match n % 3 {
-        0 => job(&Sleep { n, ms }, &lane),
-        1 => job(&Effect { n, ms }, &lane),
-        _ => job(&Commit { n, ms }, &lane),
-    }
 }
 
 impl Storm {

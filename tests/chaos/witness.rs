@@ -22,6 +22,8 @@ pub struct Run {
     pub fence: i64,
     /// The process.
     pub pid: u32,
+    /// By how many seconds the process's clock was ahead.
+    pub ahead: i64,
     /// Its connection stands.
     pub open: bool,
     /// It has made its call, and said nothing since.
@@ -111,9 +113,10 @@ impl Witness {
 
 impl Heard {
     fn take(&mut self, run: &mut Option<usize>, said: &Said) {
-        if let Said::Start { n, fence, pid } = *said {
+        if let Said::Start { n, fence, pid, clock } = *said {
             *run = Some(self.runs.len());
-            self.begin(Run { n, fence, pid, open: true, calling: false, refused: false });
+            let ahead = clock - chrono::Utc::now().timestamp();
+            self.begin(Run { n, fence, pid, ahead, open: true, calling: false, refused: false });
             return;
         }
         let Some(at) = *run else { return };

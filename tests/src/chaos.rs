@@ -48,6 +48,8 @@ pub enum Said {
         fence: i64,
         /// The process.
         pid: u32,
+        /// The time that it takes it to be, in seconds since 1970.
+        clock: i64,
     },
     /// The call that must never come twice for one job. It takes this long to be answered.
     Call {
@@ -67,7 +69,8 @@ impl Testimony {
     async fn begin(cx: &Context<Stage>, n: u32) -> Result<Self, JobError> {
         let mut testimony = Self(BufReader::new(TcpStream::connect(cx.state().witness).await?));
         let (fence, pid) = (cx.job().fence.0, std::process::id());
-        testimony.say(&Said::Start { n, fence, pid }).await?;
+        let clock = cx.clock().now().timestamp();
+        testimony.say(&Said::Start { n, fence, pid, clock }).await?;
         Ok(testimony)
     }
 

@@ -5,5 +5,6 @@ mod database;
 pub mod fakes;
 pub mod kit;
 pub mod program;
+pub mod proxy;
 
 pub use database::{TestDb, redis_url, server_url};
