@@ -3,8 +3,9 @@
 //!
 //! Rounds and seconds can be changed: `SWITCHYARD_BENCH_ROUNDS` (3), `SWITCHYARD_BENCH_SECONDS` (8);
 //! some disciplines alone: `SWITCHYARD_BENCH_ONLY` (of `ingest,line,process,enqueue,delay,snapshot,
-//! backlog,scale`); `SWITCHYARD_BENCH_JOBS` empty jobs (50,000); `SWITCHYARD_BENCH_BACKLOG` jobs that
-//! wait meanwhile (5,000,000).
+//! backlog,scale`; with `rust` beside `process` and `enqueue` the peers in Rust as well);
+//! `SWITCHYARD_BENCH_JOBS` empty jobs (50,000); `SWITCHYARD_BENCH_BACKLOG` jobs that wait meanwhile
+//! (5,000,000).
 #![allow(missing_docs, clippy::print_stdout)] // a program that prints
 
 mod engine;
@@ -49,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(folder: &Path, server: &str, rounds: u64, time: Duration) -> anyhow::Result<()> {
     let peers = Peers::new(folder, server).await?;
-    let rust = RustPeers::new(&peers, wanted("process") || wanted("enqueue")).await;
+    let rust = RustPeers::new(&peers, wanted("rust")).await;
     let ours = Ours::new(program()?, folder, server, "switchyard_ingest").await?;
     let mut figures = Figures::default();
     for round in 1..=rounds {
