@@ -20,6 +20,9 @@ const MOST_LIMITS: u32 = 200;
 
 type Work = Box<dyn Fn(Db) -> BoxFuture<'static, Result<u64>> + Send + Sync>;
 
+/// What a chore that is under way gets to come to its end.
+const GRACE: Duration = Duration::from_secs(1);
+
 struct Chore {
     what: &'static str,
     every: Duration,
@@ -163,8 +166,16 @@ pub(crate) fn start(db: &Db, config: &SchedulerConfig, term: &CancellationToken)
 
 async fn supervise(chore: Chore, mut trouble: Trouble, db: Db, term: CancellationToken) {
     loop {
-        // Dropping a statement in the middle breaks its connection off, which the pool replaces.
-        let Some(done) = term.run_until_cancelled(once(&chore, &db)).await else { return };
+        // Almost always it ends in a moment. Dropping a statement in the middle breaks its connection
+        // off, which the pool replaces, or rolls back what has not begun, and the server warns of it.
+        let late = async {
+            term.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let done = tokio::select! {
+            done = once(&chore, &db) => done,
+            () = late => return,
+        };
         let pause = match done {
             Ok(Ok(n)) => {
                 trouble.over();
