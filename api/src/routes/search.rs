@@ -21,7 +21,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
 /// The filter as the document shows it; [`Filter::set`] reads it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code)] // only its description is used
+#[expect(dead_code, reason = "only its description is used")]
 struct FilterParams {
     /// Jobs in one of these states, with commas between them.
     #[param(example = "completed,cancelled")]

@@ -1,11 +1,10 @@
 //! Progress at the store: fenced, out of everybody's way, and missed when it stays away.
 
-use super::support::{Bench, count, held, info, job};
+use super::support::{Bench, count, held, job, kind};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::Duration;
 use switchyard_queue::{
-    Fence, Held, JobId, JobState, JobStore, KindInfo, Options, QueueName, Report, Retention,
-    SettleAs,
+    Fence, Held, JobId, JobState, JobStore, KindInfo, Options, Report, SettleAs,
 };
 use switchyard_store::jobs::{self, Filter, JobFilter, Reason, Verdict};
 
@@ -18,20 +17,7 @@ fn half() -> Report {
 /// Kind `k` may be silent for an hour.
 async fn watched() -> Bench {
     let bench = Bench::new().await;
-    let mut who = info();
-    who.declares = vec![KindInfo {
-        kind: "k",
-        aliases: &["old.k"],
-        about: "",
-        queue: QueueName("q"),
-        timeout: Duration::from_secs(30),
-        max_attempts: 20,
-        deadline: None,
-        retention: Retention::Standard,
-        stuck_after: Some(ALLOWED),
-        encrypted: false,
-    }];
-    drop(bench.store.register(&who).await.unwrap());
+    bench.declare(KindInfo { stuck_after: Some(ALLOWED), ..kind() }).await;
     bench
 }
 

@@ -1,9 +1,8 @@
 //! How long finished jobs are kept: by the class of their kind, and dropped by it.
 
-use super::support::{Bench, count, info, job};
+use super::support::{Bench, count, job, kind};
 use sqlx::{AssertSqlSafe, PgConnection};
-use std::time::Duration;
-use switchyard_queue::{JobId, JobStore, KindInfo, Options, QueueName, Retention, SettleAs};
+use switchyard_queue::{JobId, KindInfo, Options, Retention, SettleAs};
 use switchyard_store::maintenance::{self, KeepDays};
 use switchyard_store::{StoreFault, jobs};
 
@@ -11,20 +10,7 @@ const ALL: [Retention; 3] = [Retention::Standard, Retention::Short, Retention::L
 
 /// From now on kind `k` is kept so.
 pub async fn declare(bench: &Bench, retention: Retention) {
-    let mut who = info();
-    who.declares = vec![KindInfo {
-        kind: "k",
-        aliases: &["old.k"],
-        about: "",
-        queue: QueueName("q"),
-        timeout: Duration::from_secs(30),
-        max_attempts: 20,
-        deadline: None,
-        retention,
-        stuck_after: None,
-        encrypted: false,
-    }];
-    drop(bench.store.register(&who).await.unwrap());
+    bench.declare(KindInfo { retention, ..kind() }).await;
 }
 
 /// One finished job of each class.

@@ -1,9 +1,9 @@
 //! `engine.enqueue`: jobs from any language, in anybody's transaction.
 
-use super::support::{Bench, audit, claim_as, count, info, job};
+use super::support::{Bench, audit, claim_as, count, info, job, kind};
 use sqlx::{PgConnection, Row};
 use std::time::Duration;
-use switchyard_queue::{JobStore, KindInfo, Options, QueueName, Retention};
+use switchyard_queue::{JobStore, KindInfo, Options};
 use switchyard_store::{PgJobStore, Scope, jobs};
 use switchyard_tests::TestDb;
 use uuid::Uuid;
@@ -111,18 +111,7 @@ async fn what_is_missing_comes_from_the_kinds_that_workers_declare() {
     assert!(message.contains("no worker has ever declared"), "{message}");
 
     let store = PgJobStore::new(&test.db);
-    let declared = KindInfo {
-        kind: "k",
-        aliases: &["old.k"],
-        about: "",
-        queue: QueueName("q"),
-        timeout: Duration::from_secs(7),
-        max_attempts: 3,
-        deadline: None,
-        retention: Retention::Standard,
-        stuck_after: None,
-        encrypted: false,
-    };
+    let declared = KindInfo { timeout: Duration::from_secs(7), max_attempts: 3, ..kind() };
     let mut who = info();
     who.declares = vec![declared];
     let presence = store.register(&who).await.unwrap();

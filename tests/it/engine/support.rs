@@ -5,8 +5,9 @@ use sqlx::PgConnection;
 use std::future::Future;
 use std::time::{Duration, Instant};
 use switchyard_queue::{
-    ActiveLane, ClaimRequest, ClaimedJob, Enqueued, ErrorReport, Held, JobStore, LaneTake, NewJob,
-    Options, Presence, SettleAs, Settlement, WorkerId, WorkerInfo,
+    ActiveLane, ClaimRequest, ClaimedJob, Enqueued, ErrorReport, Held, JobStore, KindInfo,
+    LaneTake, NewJob, Options, Presence, QueueName, Retention, SettleAs, Settlement, WorkerId,
+    WorkerInfo,
 };
 use switchyard_store::{PgJobStore, Scope};
 use switchyard_tests::TestDb;
@@ -36,6 +37,22 @@ pub fn info() -> WorkerInfo {
     }
 }
 
+/// What a worker may say of kind `k`, which was `old.k` once.
+pub fn kind() -> KindInfo {
+    KindInfo {
+        kind: "k",
+        aliases: &["old.k"],
+        about: "",
+        queue: QueueName("q"),
+        timeout: Duration::from_secs(30),
+        max_attempts: 20,
+        deadline: None,
+        retention: Retention::Standard,
+        stuck_after: None,
+        encrypted: false,
+    }
+}
+
 /// A database with one worker at it.
 pub struct Bench {
     pub test: TestDb,
@@ -49,6 +66,12 @@ impl Bench {
         let store = PgJobStore::new(&test.db);
         let presence = store.register(&info()).await.unwrap();
         Self { test, store, presence }
+    }
+
+    /// A worker comes, says this of a kind, and goes.
+    pub async fn declare(&self, kind: KindInfo) {
+        let who = WorkerInfo { declares: vec![kind], ..info() };
+        drop(self.store.register(&who).await.unwrap());
     }
 
     pub async fn enqueue(&self, jobs: Vec<NewJob>) -> Vec<Enqueued> {
