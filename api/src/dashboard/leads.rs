@@ -24,8 +24,13 @@ use switchyard_store::overview::{self, AssignmentLine, Cursor, LeadFilter, LeadL
 use switchyard_store::{Scope, jobs};
 
 const PAGE: u32 = 30;
-const STATES: [LeadState; 4] =
-    [LeadState::New, LeadState::Assigned, LeadState::Accepted, LeadState::Unassigned];
+const STATES: [LeadState; 5] = [
+    LeadState::New,
+    LeadState::Assigned,
+    LeadState::Accepted,
+    LeadState::Unassigned,
+    LeadState::Pending,
+];
 
 /// The list's query.
 #[derive(Debug, Default, Deserialize)]
@@ -101,6 +106,7 @@ fn label(state: Option<LeadState>) -> &'static str {
         Some(LeadState::Assigned) => "Assigned",
         Some(LeadState::Accepted) => "Accepted",
         Some(LeadState::Unassigned) => "Unassigned",
+        Some(LeadState::Pending) => "Being fetched",
     }
 }
 
@@ -237,6 +243,7 @@ impl Way<'_> {
                 "No active, subscribed agency covers the place. It is given out as soon as one does."
             }
             LeadState::New => "Not given out yet.",
+            LeadState::Pending => "Its portal sent an id only; the rest is being fetched.",
             _ => "",
         };
         Some(Step {

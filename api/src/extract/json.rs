@@ -100,7 +100,7 @@ pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// 400 that says what is wrong and where, without repeating the body.
-pub(crate) fn syntax_fault(e: &serde_json::Error) -> ApiError {
+fn syntax_fault(e: &serde_json::Error) -> ApiError {
     let (line, column) = (e.line(), e.column());
     let text = e.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);

@@ -1,7 +1,7 @@
 //! Where portals deliver. Thin: who is it, is it JSON, commit, answer.
 
 use crate::envelope::Envelope;
-use crate::extract::{ApiPath, json_only, read_body, syntax_fault};
+use crate::extract::{ApiPath, json_only, read_body};
 use crate::ingest::Ingest;
 use crate::portals::Sender;
 use crate::{Api, ApiError, ErrorEnvelope, Reply, RequestContext};
@@ -12,8 +12,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use switchyard_catalog::line::{self, Delivery};
+use switchyard_domain::body::BodyFault;
 use switchyard_domain::{Headers, delivery};
 use switchyard_store::events::{Ingested, NewEvent};
 use utoipa::ToSchema;
@@ -165,22 +166,18 @@ async fn accept(
     let (limit, patience) = (api.config.body_limit, api.config.body_timeout);
     let body = read_body(&request.headers, request.body, limit, patience).await?;
     sender.check_signature(api, &headers, &body)?;
-    let value = parse(&body)?;
+    let value = sender.settings.decode(&headers, &body).map_err(unreadable)?;
     ingest.submit(event(sender, &headers, &value, &body, &request.context)?).await
+}
+
+fn unreadable(fault: BodyFault) -> ApiError {
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_REQUEST);
+    ApiError::new(status, fault.code, fault.message).details(fault.place)
 }
 
 fn fields(headers: &HeaderMap) -> Headers {
     let text = |v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()).into_owned();
     headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect()
-}
-
-fn parse(body: &Bytes) -> Result<Value, ApiError> {
-    let text = std::str::from_utf8(body).map_err(|e| {
-        let offset = e.valid_up_to();
-        let message = format!("the body is not UTF-8 (RFC 8259, 8.1): see byte {offset}");
-        ApiError::bad_request("invalid_utf8", message).details(json!({ "byte": offset }))
-    })?;
-    serde_json::from_str(text).map_err(|e| syntax_fault(&e))
 }
 
 fn event(
@@ -195,6 +192,7 @@ fn event(
         key: delivery::key(&sender.settings, headers, value, body),
         body: body.to_vec(),
         headers: headers.without(&sender.settings.credential_headers()),
+        url: None,
         remote_addr: Some(context.client.to_string()),
     };
     line::event(delivery, &context.as_cause()).map_err(ApiError::internal)

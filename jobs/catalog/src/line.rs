@@ -41,6 +41,8 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// Without credentials ([`Headers::without`]).
     pub headers: Headers,
+    /// The public URL with its query, without credentials.
+    pub url: Option<String>,
     /// Who sent it.
     pub remote_addr: Option<String>,
 }
@@ -58,6 +60,7 @@ pub fn event(delivery: Delivery, cause: &Cause) -> Result<NewEvent, serde_json::
         key_ttl: (!delivery.key.is_permanent()).then_some(BODY_KEY_TTL),
         body: delivery.body,
         headers: serde_json::to_value(&delivery.headers)?,
+        url: delivery.url,
         remote_addr: delivery.remote_addr,
         job: cause.stamp(process(id, delivery.portal)?),
     })

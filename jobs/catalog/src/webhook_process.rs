@@ -4,9 +4,11 @@ use crate::fault::OrFail;
 use crate::{DistributeLead, Platform, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use switchyard_domain::mapping::{Judged, Judgement};
 use switchyard_domain::portal::PortalSettings;
-use switchyard_domain::{EventId, FieldFault, Headers, StandardLead};
-use switchyard_queue::{Context, Job, JobResult, NewJob, QueueName};
+use switchyard_domain::{EventId, FieldFault, Headers};
+use switchyard_queue::{Context, Job, JobError, JobResult, NewJob, QueueName};
+use switchyard_store::JobTx;
 use switchyard_store::events::{self, EventState, EventToProcess};
 use switchyard_store::leads;
 
@@ -36,13 +38,15 @@ impl Job for ProcessWebhook {
         }
         let version = event.portal_version;
         match judge(&event) {
-            Ok(lead) => {
-                let stored = leads::store(&mut tx, event.id, event.portal, version, &lead).await;
-                let stored = stored.or_fail()?;
-                if stored.new {
-                    let next = NewJob::of(&DistributeLead { lead: stored.lead }).or_fail()?;
-                    tx.enqueue(cx.follow_up(next)).await.or_fail()?;
+            Ok(Judgement::Leads(leads)) => {
+                let faults = keep(&mut tx, cx, &event, leads).await?;
+                if let Some(faults) = faults {
+                    events::mark_rejected(&mut tx, event.id, version, &faults).await.or_fail()?;
                 }
+            }
+            Ok(Judgement::Ignored { code, message }) => {
+                let reason = FieldFault { field: "event".to_owned(), code, message };
+                events::mark_ignored(&mut tx, event.id, version, &reason).await.or_fail()?;
             }
             Err(reasons) => {
                 events::mark_rejected(&mut tx, event.id, version, &reasons).await.or_fail()?;
@@ -51,10 +55,34 @@ impl Job for ProcessWebhook {
         tx.done().await
     }
 }
+/// Stores what became leads and sets their distribution going. Faults only if none did.
+async fn keep(
+    tx: &mut JobTx,
+    cx: &Context<Platform>,
+    event: &EventToProcess,
+    judged: Vec<Judged>,
+) -> Result<Option<Vec<FieldFault>>, JobError> {
+    let mut stored_any = false;
+    let mut faults = Vec::new();
+    for (ordinal, judged) in (0..).zip(judged) {
+        match judged.lead {
+            Ok(lead) => {
+                stored_any = true;
+                let stored = leads::store(tx, event, ordinal, &lead).await.or_fail()?;
+                if stored.new {
+                    let next = NewJob::of(&DistributeLead { lead: stored.lead }).or_fail()?;
+                    tx.enqueue(cx.follow_up(next)).await.or_fail()?;
+                }
+            }
+            Err(reasons) => faults.extend(reasons),
+        }
+    }
+    Ok((!stored_any).then_some(faults))
+}
 
-/// The lead that the event stands for, or everything that is wrong with it. Settings that cannot
-/// be read are a reason like any other: the event waits for them to be mended.
-fn judge(event: &EventToProcess) -> Result<StandardLead, Vec<FieldFault>> {
+/// What the event stands for. Settings that cannot be read are a reason like any other: the event
+/// waits for them to be mended.
+fn judge(event: &EventToProcess) -> Result<Judgement, Vec<FieldFault>> {
     let fault = |field: &str, code: &str, message: String| {
         vec![FieldFault { field: field.to_owned(), code: code.to_owned(), message }]
     };
@@ -62,9 +90,10 @@ fn judge(event: &EventToProcess) -> Result<StandardLead, Vec<FieldFault>> {
         let at = |f: FieldFault| FieldFault { field: format!("portal settings {}", f.field), ..f };
         faults.into_iter().map(at).collect::<Vec<_>>()
     })?;
-    let body = serde_json::from_slice(&event.body)
-        .map_err(|e| fault("body", "invalid_json", format!("The body is no JSON: {e}.")))?;
     let headers: Headers = serde_json::from_value(event.headers.clone())
         .map_err(|e| fault("headers", "unreadable", format!("The stored headers: {e}.")))?;
-    settings.lead(&body, &headers)
+    let body = settings
+        .decode(&headers, &event.body)
+        .map_err(|e| fault("body", e.code, format!("{e}.")))?;
+    Ok(settings.judge(&body, &headers, event.url.as_deref()))
 }

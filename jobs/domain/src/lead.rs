@@ -55,6 +55,8 @@ pub struct StandardLead {
     pub utm: Option<BTreeMap<String, String>>,
     /// The advertising campaign, as the sender describes it.
     pub campaign: Option<Map<String, Value>>,
+    /// What is asked for, line by line: `product`, `quantity`, `unit`, `target_price`, ...
+    pub line_items: Option<Vec<Map<String, Value>>>,
     /// When the person sent it.
     pub submitted_at: Option<DateTime<Utc>>,
     /// The sender marked it as a test.
@@ -113,6 +115,8 @@ pub enum LeadState {
     Accepted,
     /// Nobody covers its place.
     Unassigned,
+    /// Its sender sent an id only; the rest is being fetched.
+    Pending,
 }
 
 impl LeadState {
@@ -124,6 +128,7 @@ impl LeadState {
             Self::Assigned => "assigned",
             Self::Accepted => "accepted",
             Self::Unassigned => "unassigned",
+            Self::Pending => "pending",
         }
     }
 }
@@ -138,12 +143,13 @@ impl FromStr for LeadState {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        [Self::New, Self::Assigned, Self::Accepted, Self::Unassigned]
+        [Self::New, Self::Assigned, Self::Accepted, Self::Unassigned, Self::Pending]
             .into_iter()
             .find(|x| x.as_str() == s)
             .ok_or_else(|| {
                 format!(
-                    "`{s}` is no lead state; the states are new, assigned, accepted, unassigned"
+                    "`{s}` is no lead state; the states are new, assigned, accepted, \
+                     unassigned, pending"
                 )
             })
     }

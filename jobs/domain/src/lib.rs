@@ -1,6 +1,7 @@
 //! Types and rules of the lead marketplace: no I/O and no clock. Randomness only for ids, keys and
 //! nonces.
 
+pub mod body;
 pub mod delivery;
 pub mod distribution;
 mod headers;

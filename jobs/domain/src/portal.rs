@@ -1,11 +1,12 @@
 //! Everything about a portal except its secrets: who may send, how, and what its fields mean.
 
+use crate::body::{self, BodyFault};
 use crate::headers::is_field_name;
-use crate::mapping::{Mapping, MappingInput, Path};
+use crate::mapping::{Judged, Judgement, Mapping, MappingInput, Path};
 use crate::normalise;
 use crate::normalise::NumberLocale;
 use crate::signature::SignatureScheme;
-use crate::{FieldFault, Headers, StandardLead};
+use crate::{FieldFault, Headers};
 use chrono_tz::Tz;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -229,12 +230,19 @@ impl PortalSettings {
         names
     }
 
-    /// The lead that an event of this portal stands for.
+    /// What an event of this portal stands for. Never panics, whatever the body.
+    #[must_use]
+    pub fn judge(&self, body: &Value, headers: &Headers, url: Option<&str>) -> Judgement {
+        let input = MappingInput { body, headers, url, defaults: &self.defaults };
+        Judgement::Leads(vec![Judged { lead: self.mapping.apply(&input), fetch: None }])
+    }
+
+    /// The decoded body of a delivery: what mappings and delivery ids look at.
     ///
     /// # Errors
-    /// Everything that keeps the event from being a lead, per field.
-    pub fn lead(&self, body: &Value, headers: &Headers) -> Result<StandardLead, Vec<FieldFault>> {
-        self.mapping.apply(&MappingInput { body, headers, defaults: &self.defaults })
+    /// [`BodyFault`]: what is wrong with the body, for the sender.
+    pub fn decode(&self, headers: &Headers, body: &[u8]) -> Result<Value, BodyFault> {
+        body::decode(headers.get("content-type"), body)
     }
 }
 

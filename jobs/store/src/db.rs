@@ -6,7 +6,8 @@ use crate::engine::line::KEYED_PLANS;
 use crate::{Result, Scope, StoreFault, Tx};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, PgTransaction, SqlStr};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_queue::{ArgsCipher, Wake};
@@ -63,6 +64,20 @@ impl DbConfig {
             ])
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1)))
+    }
+}
+
+/// Begins a transaction to the end, whatever becomes of the caller (a request whose client has gone,
+/// a chore that is stopped). Dropped half way, `begin` leaves its connection in a transaction that
+/// sqlx has not counted and so does not roll back, and the pool hands it on: what the next one
+/// writes without a transaction of its own would never be committed.
+async fn begun<F>(begin: F) -> Result<PgTransaction<'static>>
+where
+    F: Future<Output = sqlx::Result<PgTransaction<'static>>> + Send + 'static,
+{
+    match tokio::spawn(begin).await {
+        Ok(transaction) => Ok(transaction?),
+        Err(_) => Err(StoreFault::Unavailable(sqlx::Error::WorkerCrashed)),
     }
 }
 
@@ -176,6 +191,18 @@ impl Db {
 
     pub(crate) fn engine(&self) -> &PgPool {
         &self.engine
+    }
+
+    /// A transaction of the application, begun by this statement.
+    pub(crate) async fn begin_app(&self, statement: SqlStr) -> Result<PgTransaction<'static>> {
+        let app = self.app.clone();
+        begun(async move { app.begin_with(statement).await }).await
+    }
+
+    /// A transaction of the engine.
+    pub(crate) async fn begin_engine(&self) -> Result<PgTransaction<'static>> {
+        let engine = self.engine.clone();
+        begun(async move { engine.begin().await }).await
     }
 
     pub(crate) fn config(&self) -> &DbConfig {

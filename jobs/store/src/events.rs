@@ -23,6 +23,10 @@ stored_words! {
         Processed = "processed",
         /// It does not fit the portal's mapping; the reasons say why.
         Rejected = "rejected",
+        /// Nothing that anybody waits for; the reasons say why.
+        Ignored = "ignored",
+        /// Its portal is paused; it is judged when that goes on.
+        Held = "held",
     }
 }
 
@@ -39,6 +43,8 @@ pub struct EventToProcess {
     pub body: Vec<u8>,
     /// Without credentials.
     pub headers: Value,
+    /// The public URL with its query, without credentials.
+    pub url: Option<String>,
     /// Where it stands.
     pub state: EventState,
     /// The portal's settings as they are now.
@@ -53,7 +59,8 @@ pub struct EventToProcess {
 /// [`StoreFault::NotFound`] if there is no such event.
 pub async fn load(tx: &mut Tx, id: EventId) -> Result<EventToProcess> {
     let row = sqlx::query(
-        "select e.portal_id, e.received_at, e.body, e.headers, e.state, p.settings, p.version
+        "select e.portal_id, e.received_at, e.body, e.headers, e.url, e.state, p.settings,
+           p.version
          from switchyard.webhook_events e join switchyard.portals p on p.id = e.portal_id
          where e.id = $1",
     )
@@ -66,6 +73,7 @@ pub async fn load(tx: &mut Tx, id: EventId) -> Result<EventToProcess> {
         received_at: row.try_get("received_at")?,
         body: row.try_get("body")?,
         headers: row.try_get("headers")?,
+        url: row.try_get("url")?,
         state: word(&row, "state")?,
         settings: row.try_get("settings")?,
         portal_version: row.try_get("version")?,
@@ -84,6 +92,28 @@ pub async fn mark_processed(tx: &mut Tx, id: EventId, version: i32, lead: LeadId
     .bind(id.0)
     .bind(version)
     .bind(lead.0)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Writes down that an event is no lead and is not meant to be one.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn mark_ignored(
+    tx: &mut Tx,
+    id: EventId,
+    version: i32,
+    reason: &FieldFault,
+) -> Result<()> {
+    sqlx::query(
+        "update switchyard.webhook_events set state = 'ignored', reasons = $3,
+           portal_version = $2, processed_at = now() where id = $1",
+    )
+    .bind(id.0)
+    .bind(version)
+    .bind(Json([reason]))
     .execute(tx.conn())
     .await?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Leads. Under a tenant's scope only those that the agency holds can be seen.
 
+use crate::events::EventToProcess;
 use crate::words::word;
 use crate::{Result, StoreFault, Tx};
 use chrono::{DateTime, Utc};
@@ -36,7 +37,7 @@ macro_rules! columns {
         "l.id, l.portal_id, l.event_id, l.agency_id, l.state, l.external_id, l.first_name, \
          l.last_name, l.company, l.email, l.phone, l.country, l.postal_code, l.city, l.product, \
          l.message, l.budget::text as budget, l.currency, l.source, l.consent, l.utm, l.campaign, \
-         l.custom, l.warnings, l.is_test, l.submitted_at, l.created_at, l.updated_at"
+         l.custom, l.line_items, l.warnings, l.is_test, l.submitted_at, l.created_at, l.updated_at"
     };
 }
 
@@ -77,6 +78,7 @@ fn data(row: &PgRow) -> sqlx::Result<StandardLead> {
         submitted_at: row.try_get("submitted_at")?,
         is_test: row.try_get("is_test")?,
         custom: row.try_get::<Option<Json<_>>, _>("custom")?.map(|j| j.0),
+        line_items: row.try_get::<Option<Json<_>>, _>("line_items")?.map(|j| j.0),
         warnings: row.try_get::<Option<Json<_>>, _>("warnings")?.map_or_else(Vec::new, |j| j.0),
     })
 }
@@ -97,20 +99,20 @@ pub struct Stored {
 /// If the database refuses it.
 pub async fn store(
     tx: &mut Tx,
-    event: EventId,
-    portal: PortalId,
-    portal_version: i32,
+    of: &EventToProcess,
+    ordinal: i32,
     data: &StandardLead,
 ) -> Result<Stored> {
+    let EventToProcess { id: event, portal, portal_version, .. } = of;
     let id = LeadId::new();
     let warnings = (!data.warnings.is_empty()).then_some(Json(&data.warnings));
     let done = sqlx::query(
         "with made as (
            insert into switchyard.leads (id, portal_id, event_id, external_id, first_name, last_name,
              company, email, phone, country, postal_code, city, product, message, budget, currency,
-             source, consent, utm, campaign, custom, warnings, is_test, submitted_at)
+             source, consent, utm, campaign, custom, warnings, is_test, submitted_at, ordinal, line_items)
            values ($1, $2, $3, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::text::numeric,
-             $17, $18, $19, $20, $21, $22, $23, $24, $25)
+             $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
            on conflict do nothing returning id
          )
          update switchyard.webhook_events e set state = 'processed', reasons = null,
@@ -142,35 +144,37 @@ pub async fn store(
     .bind(warnings)
     .bind(data.is_test)
     .bind(data.submitted_at)
+    .bind(ordinal)
+    .bind(data.line_items.as_ref().map(Json))
     .execute(tx.conn())
     .await?;
     if done.rows_affected() == 1 {
         return Ok(Stored { lead: id, new: true });
     }
-    repeat(tx, event, portal, portal_version, data.external_id.as_deref()).await
+    repeat(tx, of, ordinal, data.external_id.as_deref()).await
 }
 
 /// Finds the lead that stands: a statement of its own, because the other one's may have been
 /// committed while the first waited for it.
 async fn repeat(
     tx: &mut Tx,
-    event: EventId,
-    portal: PortalId,
-    portal_version: i32,
+    of: &EventToProcess,
+    ordinal: i32,
     external_id: Option<&str>,
 ) -> Result<Stored> {
     let standing: uuid::Uuid = sqlx::query_scalar(
         "select id from switchyard.leads
-         where event_id = $1 or (portal_id = $2 and external_id = $3)
+         where (event_id = $1 and ordinal = $4) or (portal_id = $2 and external_id = $3)
          order by event_id = $1 desc limit 1",
     )
-    .bind(event.0)
-    .bind(portal.0)
+    .bind(of.id.0)
+    .bind(of.portal.0)
     .bind(external_id)
+    .bind(ordinal)
     .fetch_one(tx.conn())
     .await?;
     let lead = LeadId(standing);
-    crate::events::mark_processed(tx, event, portal_version, lead).await?;
+    crate::events::mark_processed(tx, of.id, of.portal_version, lead).await?;
     Ok(Stored { lead, new: false })
 }
 
@@ -276,7 +280,7 @@ pub async fn get_for_agency(tx: &mut Tx, id: LeadId) -> Result<Lead> {
     let lead = get(tx, id).await?;
     match lead.state {
         LeadState::Assigned | LeadState::Accepted => Ok(lead),
-        LeadState::New | LeadState::Unassigned => Err(StoreFault::NotFound),
+        LeadState::New | LeadState::Unassigned | LeadState::Pending => Err(StoreFault::NotFound),
     }
 }
 

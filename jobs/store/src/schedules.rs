@@ -75,7 +75,7 @@ pub struct Stretch<'a> {
 /// # Errors
 /// If the database is not available.
 pub async fn sync(db: &Db, specs: &[&ScheduleSpec]) -> Result<()> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     // One at a time, or two programs' upserts would deadlock over the order of their lines.
     sqlx::query("lock table engine.schedules in share row exclusive mode")
         .execute(&mut *tx)
@@ -166,7 +166,7 @@ pub async fn pause(db: &Db, name: &str, paused: bool) -> Result<bool> {
 pub async fn fire(db: &Db, stretch: &Stretch<'_>, template: &NewJob) -> Result<Vec<DateTime<Utc>>> {
     // Before the transaction: making a lane takes a connection of its own.
     let lane = lanes::of(db, std::slice::from_ref(template)).await?;
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     if !lock(&mut tx, stretch).await? {
         return Ok(Vec::new());
     }

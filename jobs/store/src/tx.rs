@@ -39,7 +39,7 @@ pub struct Tx {
 
 impl Tx {
     pub(crate) async fn begin(db: &Db, scope: Scope) -> Result<Self> {
-        let inner = db.app().begin_with(begin_in(scope)).await?;
+        let inner = db.begin_app(begin_in(scope)).await?;
         Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new() })
     }
 

@@ -98,6 +98,7 @@ impl Ops {
             key: DeliveryKey::Sender(id.clone()),
             body: serde_json::to_vec(body).unwrap(),
             headers: Headers::from_iter([("content-type", "application/json")]),
+            url: None,
             remote_addr: Some("203.0.113.7".into()),
         };
         let cause = Cause { trace: None, request_id: Some(format!("req-{id}")) };

@@ -126,6 +126,7 @@ impl Line {
             key,
             body: serde_json::to_vec(body).unwrap(),
             headers: Headers::from_iter([("content-type", "application/json")]),
+            url: None,
             remote_addr: Some("203.0.113.7".into()),
         };
         let cause = Cause { trace: None, request_id: Some("req-1".into()) };

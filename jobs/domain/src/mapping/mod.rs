@@ -21,6 +21,7 @@
 
 mod date;
 mod fill;
+mod judgement;
 mod path;
 mod read;
 mod rule;
@@ -34,6 +35,7 @@ mod tests;
 mod tests_faults;
 mod value;
 
+pub use judgement::{Fetch, Judged, Judgement};
 pub use path::Path;
 pub use target::{Target, TextField};
 
@@ -59,6 +61,8 @@ pub struct MappingInput<'a> {
     pub body: &'a Value,
     /// The stored headers.
     pub headers: &'a Headers,
+    /// The public URL with its query, as far as it is stored.
+    pub url: Option<&'a str>,
     /// What holds where the sender does not say.
     pub defaults: &'a Defaults,
 }

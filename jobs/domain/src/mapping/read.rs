@@ -279,7 +279,7 @@ impl Reader {
     /// A constant must be fit for its field; better said now than for every event.
     fn check_constant(&mut self, value: &Value, at: &str, target: &Target) {
         let (body, headers, defaults) = (Value::Null, Headers::default(), Defaults::default());
-        let input = MappingInput { body: &body, headers: &headers, defaults: &defaults };
+        let input = MappingInput { body: &body, headers: &headers, url: None, defaults: &defaults };
         let cx = Cx { input: &input, country: None, country_unread: false };
         let fits =
             from_json(value).and_then(|v| fill::fill(&mut StandardLead::default(), target, v, &cx));

@@ -16,7 +16,7 @@ pub(super) fn apply(fields: Value, body: Value) -> Result<StandardLead, Vec<Fiel
     }))
     .unwrap();
     let headers = [("X-Campaign", "spring")].into_iter().collect();
-    let input = MappingInput { body: &body, headers: &headers, defaults: &defaults };
+    let input = MappingInput { body: &body, headers: &headers, url: None, defaults: &defaults };
     Mapping::parse(&source).unwrap().apply(&input)
 }
 

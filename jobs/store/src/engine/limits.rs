@@ -212,7 +212,7 @@ pub async fn set(
     let millis = |r: StartRate| u32::try_from(r.period.as_millis()).unwrap_or(u32::MAX);
     let period = rate.map(|r| number("the period in milliseconds", millis(r))).transpose()?;
     let to = scope.columns();
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     if let Some(queue) = to.queue {
         sqlx::query("insert into engine.queues (queue) values ($1) on conflict do nothing")
             .bind(queue)
@@ -255,7 +255,7 @@ pub async fn set(
 /// to be changed, or the partition given a limit of its own.
 pub async fn remove(db: &Db, scope: &LimitScope) -> Result<()> {
     let of = scope.columns();
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     let gone = sqlx::query(
         "delete from engine.limits
          where queue is not distinct from $1 and partition is not distinct from $2

@@ -250,7 +250,7 @@ pub async fn drop_slices(db: &Db, keep: KeepDays) -> Result<u64> {
 /// # Errors
 /// If the database is not available, or a long reader is in the way (then a later call succeeds).
 pub async fn seal_slice(db: &Db) -> Result<u64> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     // A day of some million jobs takes minutes.
     sqlx::query("select set_config('statement_timeout', '30min', true)").execute(&mut *tx).await?;
     let sealed: Option<String> =

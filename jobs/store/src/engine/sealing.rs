@@ -260,7 +260,7 @@ fn sealed_anew(
 
 /// A transaction that may take longer than a statement usually may: it reads much.
 async fn patient(db: &Db) -> Result<Transaction<'static, Postgres>> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     sqlx::query("select set_config('statement_timeout', '600s', true)").execute(&mut *tx).await?;
     Ok(tx)
 }

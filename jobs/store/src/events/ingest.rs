@@ -24,6 +24,8 @@ pub struct NewEvent {
     pub body: Vec<u8>,
     /// Without credentials.
     pub headers: Value,
+    /// The public URL with its query, without credentials.
+    pub url: Option<String>,
     /// Who sent it.
     pub remote_addr: Option<String>,
     /// The job that will process it, enqueued in the same commit. Its request id is the event's.
@@ -81,12 +83,13 @@ async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
     let bodies: Vec<_> = batch.iter().map(|e| e.body.as_slice()).collect();
     let headers: Vec<_> = batch.iter().map(|e| Json(&e.headers)).collect();
     let addresses: Vec<_> = batch.iter().map(|e| e.remote_addr.as_deref()).collect();
+    let urls: Vec<_> = batch.iter().map(|e| e.url.as_deref()).collect();
     let requests: Vec<_> = batch.iter().map(|e| e.job.request_id.as_deref()).collect();
     let written: Vec<uuid::Uuid> = sqlx::query_scalar(
         "with input as (
            select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::bytea[],
-             $6::jsonb[], $7::text[], $8::text[]) with ordinality
-             as u (id, portal, key, ttl, body, headers, addr, request, n)
+             $6::jsonb[], $7::text[], $8::text[], $9::text[]) with ordinality
+             as u (id, portal, key, ttl, body, headers, addr, request, url, n)
          ), keys as (
            insert into switchyard.delivery_keys as k (portal_id, key, event_id, expires_at)
            select distinct on (portal, key) portal, key, id, now() + make_interval(secs => ttl)
@@ -97,8 +100,8 @@ async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
            returning event_id
          )
          insert into switchyard.webhook_events
-           (id, portal_id, body, headers, remote_addr, request_id)
-         select i.id, i.portal, i.body, i.headers, i.addr, i.request
+           (id, portal_id, body, headers, remote_addr, request_id, url)
+         select i.id, i.portal, i.body, i.headers, i.addr, i.request, i.url
          from input i join keys k on k.event_id = i.id order by i.n
          returning id",
     )
@@ -110,6 +113,7 @@ async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
     .bind(headers)
     .bind(addresses)
     .bind(requests)
+    .bind(urls)
     .fetch_all(tx.conn())
     .await?;
     Ok(written.into_iter().map(EventId).collect())

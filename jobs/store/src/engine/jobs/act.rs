@@ -63,7 +63,7 @@ async fn lock(connection: &mut PgConnection, id: JobId) -> Result<Option<Open>> 
 /// # Errors
 /// [`Refusal::WrongState`] if it is due, running or waiting for a parent; [`Refusal::KeyHeld`].
 pub async fn retry(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     let (id, lane) = match lock(&mut tx, id).await? {
         Some(job) => {
             if let Err(refusal) = revive(&mut tx, id, &job).await {
@@ -126,7 +126,7 @@ async fn enqueue_copy(
 /// # Errors
 /// [`Refusal::WrongState`] if it has finished.
 pub async fn cancel(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     match lock(&mut tx, id).await? {
         None => return Err(finished_or_missing(db, id).await),
         Some(job) if job.state == JobState::Running => {
@@ -150,7 +150,7 @@ pub async fn cancel(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
 /// [`Refusal::WrongState`] if it has finished, is a dead letter, or waits for other jobs: retrying it
 /// would have to make it wait again.
 pub async fn discard(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     match lock(&mut tx, id).await? {
         None => return Err(finished_or_missing(db, id).await),
         Some(job) if matches!(job.state, JobState::Discarded | JobState::Pending) => {

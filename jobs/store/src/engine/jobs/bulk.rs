@@ -307,7 +307,7 @@ async fn count(db: &Db, filter: &Filter, time: Duration) -> Result<(i64, bool, V
     let begun = Instant::now();
     let (mut n, mut sample, mut at) = (0, Vec::new(), Cursor::START);
     loop {
-        let mut tx = db.engine().begin().await?;
+        let mut tx = db.begin_engine().await?;
         let found = page(&mut tx, filter, at, 1000, Duration::from_millis(200)).await?;
         tx.rollback().await?;
         n += i64::try_from(found.rows.len()).unwrap_or(i64::MAX);

@@ -55,7 +55,7 @@ pub struct Found {
 /// If the database is not available, or a statement took longer than three seconds.
 pub async fn search(db: &Db, filter: &Filter, from: Option<Cursor>, limit: u32) -> Result<Found> {
     let limit = if limit == 0 { DEFAULT_LIMIT } else { limit.min(LONGEST_PAGE) };
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     let found = page(&mut tx, filter, from.unwrap_or(Cursor::START), limit, PATIENCE).await?;
     tx.rollback().await?;
     Ok(found)

@@ -12,7 +12,7 @@ use switchyard_queue::{LaneId, WakeToken};
 /// # Errors
 /// [`StoreFault::NotFound`] if there never was a job in such a queue.
 pub async fn pause(db: &Db, queue: &str, paused: bool) -> Result<()> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     let known = sqlx::query("update engine.queues set paused = $2 where queue = $1")
         .bind(queue)
         .bind(paused)
@@ -39,7 +39,7 @@ pub async fn pause(db: &Db, queue: &str, paused: bool) -> Result<()> {
 /// # Errors
 /// [`StoreFault::NotFound`] if there never was a job in such a queue.
 pub async fn pause_partition(db: &Db, queue: &str, partition: &str, paused: bool) -> Result<()> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     // Locks the queue's row as the birth of a lane does, so that none of the partition is missed.
     let lane: Option<i32> = sqlx::query_scalar(
         "insert into engine.lanes as l (queue, partition, held, paused)

@@ -32,7 +32,7 @@ impl From<sqlx::Error> for Refusal {
 /// # Errors
 /// [`Refusal::Finished`] if it has ended.
 pub async fn cancel(db: &Db, id: WorkflowId) -> Result<WorkflowRow, Refusal> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     sqlx::query("select set_config('lock_timeout', '3s', true)").execute(&mut *tx).await?;
     let row: Option<(Uuid, i16, i16)> =
         sqlx::query_as("select id, policy, state from engine.workflows where id = $1 for update")

@@ -83,7 +83,7 @@ pub(in super::super) async fn run(db: &Db, id: Uuid) -> Result<BulkOp, BulkRefus
 
 /// One batch of one operation; false if there is none that nobody is at.
 async fn batch(db: &Db, only: Option<Uuid>) -> Result<bool> {
-    let mut tx = db.engine().begin().await?;
+    let mut tx = db.begin_engine().await?;
     let op: Option<BulkOp> = sqlx::query_as(concat!(
         columns!(),
         "where o.state in ('waiting', 'running') and ($1::uuid is null or o.id = $1)
