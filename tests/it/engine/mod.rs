@@ -5,6 +5,7 @@ mod bulk;
 mod bulk_features;
 mod churn;
 mod claim;
+mod cut_off;
 mod deadline;
 mod effects;
 mod enqueue;
