@@ -15,6 +15,12 @@ use switchyard_queue::{ActiveLane, HeldBack, LaneId, LaneTake, LimitId, Place};
 /// Lanes under limits in one claim, at most: each limit of theirs is locked on its own.
 const MOST_LIMITED: usize = 64;
 
+/// Looking into a lane costs PostgreSQL as much as a job does, so a large claim asks fewer lanes for
+/// more: this many jobs each, and never fewer than so many lanes. With a thousand lanes of work a job
+/// that is alone in its lane waits for eight claims of 500 at most.
+const MANY_FROM_EACH: usize = 4;
+const FEW_LANES: usize = 64;
+
 /// The lanes with work, in the order of their turns.
 #[derive(Default)]
 pub(crate) struct Lanes {
@@ -138,7 +144,7 @@ impl Lanes {
     }
 
     /// The next claim of `room` jobs in all: for every queue its share of it, and of that an equal
-    /// share for every lane, at least one job, as far as it goes. The lanes named move to the end of
+    /// share for every lane, at least one job (of a large claim [`MANY_FROM_EACH`]), as far as it goes. The lanes named move to the end of
     /// the round.
     pub(crate) fn next(
         &mut self,
@@ -179,7 +185,8 @@ impl Lanes {
         now: Instant,
         takes: &mut Vec<LaneTake>,
     ) {
-        let lanes = &lanes[..lanes.len().min(room)];
+        let most = room.min(FEW_LANES.max(room / MANY_FROM_EACH));
+        let lanes = &lanes[..lanes.len().min(most)];
         if lanes.is_empty() {
             return;
         }

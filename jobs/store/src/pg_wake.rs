@@ -2,7 +2,7 @@
 //!
 //! Both connections are direct, outside the pools: a transaction pooler does not carry LISTEN, and
 //! NOTIFY takes a lock over the whole database when its transaction commits, so it must never be
-//! part of the caller's.
+//! part of the caller's. Whoever waits in this process hears at once, without that way round.
 
 use crate::db::ENGINE_ROLE;
 use crate::engine::line::{WATCHFUL, within};
@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use switchyard_queue::{Outbox, Wake, WakeToken};
 use tokio::sync::broadcast;
@@ -55,9 +56,10 @@ impl PgWake {
         let notify = config.options(ENGINE_ROLE, "switchyard notify")?.options(WATCHFUL);
         let outbox = Arc::new(Outbox::default());
         let (arrived, _) = broadcast::channel(BACKLOG);
-        let listening = receive(listen, arrived.clone());
+        let own = Arc::new(AtomicU32::new(0));
+        let listening = receive(listen, arrived.clone(), own.clone());
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(listening).map(drop));
-        let notifying = transmit(notify, outbox.clone());
+        let notifying = transmit(notify, outbox.clone(), own);
         tokio::spawn(shutdown.run_until_cancelled_owned(notifying).map(drop));
         Ok(Arc::new(Self { outbox, arrived }))
     }
@@ -65,6 +67,10 @@ impl PgWake {
 
 impl Wake for PgWake {
     fn send(&self, tokens: &[WakeToken]) {
+        for token in tokens {
+            // Nobody may be subscribed; that is no fault.
+            let _ = self.arrived.send(*token);
+        }
         self.outbox.push(tokens);
     }
 
@@ -74,7 +80,11 @@ impl Wake for PgWake {
 }
 
 /// Hands on what arrives, over one connection after the other.
-async fn receive(options: PgConnectOptions, arrived: broadcast::Sender<WakeToken>) {
+async fn receive(
+    options: PgConnectOptions,
+    arrived: broadcast::Sender<WakeToken>,
+    own: Arc<AtomicU32>,
+) {
     let mut wait = RECONNECT[0];
     loop {
         match listen(&options).await {
@@ -82,7 +92,7 @@ async fn receive(options: PgConnectOptions, arrived: broadcast::Sender<WakeToken
                 wait = RECONNECT[0];
                 // Nobody may be subscribed; that is no fault.
                 let _ = arrived.send(WakeToken::Resync);
-                let why = hand_on(&mut listener, &arrived).await;
+                let why = hand_on(&mut listener, &arrived, &own).await;
                 tracing::warn!(error = %why, "wake-ups: the listening connection broke");
             }
             Err(e) => tracing::debug!(error = %e, "wake-ups: no listening connection"),
@@ -117,11 +127,17 @@ async fn listen(options: &PgConnectOptions) -> Result<(PgListener, OnePool)> {
     Ok((listener, OnePool(pool)))
 }
 
-/// Ends when the connection is gone, with the reason.
-async fn hand_on(listener: &mut PgListener, arrived: &broadcast::Sender<WakeToken>) -> sqlx::Error {
+/// Ends when the connection is gone, with the reason. What this process sent (its backend is `own`)
+/// was handed on when it was sent.
+async fn hand_on(
+    listener: &mut PgListener,
+    arrived: &broadcast::Sender<WakeToken>,
+    own: &AtomicU32,
+) -> sqlx::Error {
     let gone = |kind: std::io::ErrorKind| sqlx::Error::Io(kind.into());
     loop {
         match tokio::time::timeout(PING_EVERY, listener.try_recv()).await {
+            Ok(Ok(Some(n))) if n.process_id() == own.load(Ordering::Acquire) => {}
             Ok(Ok(Some(notification))) => {
                 // A word that is no token comes from a newer program; the sweep finds the work.
                 for token in notification.payload().split(' ').filter_map(|t| t.parse().ok()) {
@@ -144,7 +160,7 @@ async fn hand_on(listener: &mut PgListener, arrived: &broadcast::Sender<WakeToke
 
 /// Sends what waits in the outbox. A batch that could not be sent is sent again, so a token may
 /// arrive twice but is not lost.
-async fn transmit(options: PgConnectOptions, outbox: Arc<Outbox>) {
+async fn transmit(options: PgConnectOptions, outbox: Arc<Outbox>, own: Arc<AtomicU32>) {
     let mut connection: Option<PgConnection> = None;
     loop {
         let batch = outbox.take().await;
@@ -153,7 +169,7 @@ async fn transmit(options: PgConnectOptions, outbox: Arc<Outbox>) {
             .map(|c| c.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
             .collect();
         let mut wait = RECONNECT[0];
-        while let Err(e) = within(LIMIT, notify(&options, &mut connection, &payloads)).await {
+        while let Err(e) = within(LIMIT, notify(&options, &mut connection, &own, &payloads)).await {
             tracing::debug!(error = %e, "wake-ups: could not be sent, trying again");
             connection = None;
             tokio::time::sleep(wait).await;
@@ -166,11 +182,18 @@ async fn transmit(options: PgConnectOptions, outbox: Arc<Outbox>) {
 async fn notify(
     options: &PgConnectOptions,
     connection: &mut Option<PgConnection>,
+    own: &AtomicU32,
     payloads: &[String],
 ) -> Result<()> {
     let open = match connection {
         Some(open) => open,
-        None => connection.insert(PgConnection::connect_with(options).await?),
+        None => {
+            let mut new = PgConnection::connect_with(options).await?;
+            let pid: i32 =
+                sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut new).await?;
+            own.store(pid.unsigned_abs(), Ordering::Release);
+            connection.insert(new)
+        }
     };
     sqlx::query("select pg_notify($1, payload) from unnest($2::text[]) payload")
         .bind(CHANNEL)

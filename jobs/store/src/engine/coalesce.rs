@@ -2,6 +2,7 @@
 //! shares the next one. Nobody is delayed for the sake of company, and nobody is answered before the
 //! commit.
 
+use super::{enqueue, lanes};
 use crate::{Db, Result, Scope, StoreFault};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use switchyard_queue::{Enqueued, NewJob};
@@ -69,7 +70,7 @@ impl Drop for Writing {
 }
 
 impl Db {
-    /// Enqueues one job by itself, in the platform's scope, together with those of all others who do
+    /// Enqueues one job by itself, together with those of all others who do
     /// so at this moment: many callers cost hardly more than one. Durable when it returns. If the
     /// caller goes away, the job is enqueued nevertheless.
     ///
@@ -100,7 +101,7 @@ async fn write(db: Db, writing: Writing) {
     while let Some(items) = writing.0.next() {
         let (jobs, answers): (Vec<_>, Vec<_>) =
             items.into_iter().map(|i| (i.job, i.answer)).unzip();
-        match commit(&db, jobs.clone()).await {
+        match commit(&db, &jobs).await {
             Ok(done) => {
                 for (answer, enqueued) in answers.into_iter().zip(done) {
                     let _ = answer.send(Ok(enqueued));
@@ -109,7 +110,7 @@ async fn write(db: Db, writing: Writing) {
             // One job that is refused must not take the others down with it.
             Err(fault) if !fault.is_transient() && jobs.len() > 1 => {
                 for (answer, job) in answers.into_iter().zip(jobs) {
-                    let done = commit(&db, vec![job]).await;
+                    let done = commit(&db, &[job]).await;
                     let _ = answer
                         .send(done.and_then(|d| d.into_iter().next().ok_or(StoreFault::NotFound)));
                 }
@@ -119,11 +120,23 @@ async fn write(db: Db, writing: Writing) {
     }
 }
 
-async fn commit(db: &Db, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-    let mut tx = db.begin(Scope::Platform).await?;
-    let done = tx.enqueue_all(jobs).await?;
-    tx.commit().await?;
-    Ok(done)
+/// Without unique keys it is one statement, which is a transaction by itself: one round trip instead of
+/// three. With them it may be several, and then either all is written or nothing.
+async fn commit(db: &Db, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    if jobs.iter().any(|job| job.unique_key.is_some()) {
+        let mut tx = db.begin(Scope::Platform).await?;
+        let done = tx.enqueue_all(jobs.to_vec()).await?;
+        tx.commit().await?;
+        return Ok(done);
+    }
+    let lanes = lanes::of(db, jobs).await?;
+    let mut connection = db.app().acquire().await?;
+    let placed = enqueue::insert(&mut connection, jobs, &lanes, db.cipher()).await?;
+    let wakes: Vec<_> = placed.iter().filter_map(|p| p.wake).collect();
+    if !wakes.is_empty() {
+        db.wake().send(&wakes);
+    }
+    Ok(placed.into_iter().map(|p| p.answer).collect())
 }
 
 /// The first caller hears the fault itself, the others what it says.

@@ -274,7 +274,10 @@ impl<'a> Rows<'a> {
                  i(id, fence, result, ran, said, value)
                where j.id = i.id and j.fence = i.fence and j.worker is not null
                  and (i.result in (0, 1) or j.cancel_requested)
-               returning j.*, i.result, i.ran, i.said, i.value,
+               returning j.id, j.lane, j.kind, j.priority, j.attempt, j.max_attempts, j.crashes, j.timeout_ms,
+                 j.worker, j.tenant, j.unique_key, j.args, j.last_error, j.trace, j.request_id, j.workflow,
+                 j.created_at, j.run_at, j.claimed_at, j.charged,
+                 i.result, i.ran, i.said, i.value,
                  case i.result when 0 then 8::int2 else 9::int2 end as outcome
              ), keys as (
                delete from engine.job_uniques q using ended e
@@ -299,9 +302,9 @@ impl<'a> Rows<'a> {
                from ended e
              ), counted as (
                insert into engine.counter_deltas (lane, kind, state, n)
-               select e.lane, e.kind, s.state, sum(s.n) from ended e
-               cross join lateral (values (3::int2, -1), (e.outcome, 1)) s(state, n)
-               group by 1, 2, 3
+               select e.lane, e.kind, s.state, s.sign * e.n
+               from (select lane, kind, outcome, count(*) as n from ended group by 1, 2, 3) e
+               cross join lateral (values (3::int2, -1), (e.outcome, 1)) s(state, sign)
              ), told as (
                insert into engine.workflow_events (workflow, job_id, outcome, result)
                select workflow, id, outcome, value from ended where workflow is not null

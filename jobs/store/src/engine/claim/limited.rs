@@ -7,7 +7,8 @@
 //! lanes of its limits and no others.
 
 use super::allot::{Grant, Rate, Room, Wish, allot};
-use super::{Row, claim, from_lanes, numbers, rows_of_lanes, sort_out};
+use super::statements::{claim, rows_of_lanes};
+use super::{Row, from_lanes, numbers, sort_out};
 use crate::Result;
 use crate::engine::{locks, seconds};
 use chrono::{DateTime, Utc};
