@@ -64,7 +64,8 @@ async fn every_parameter_reaches_its_column() {
     let (id, inserted): Answer = sqlx::query_as(
         "select * from engine.enqueue('k', args => '{\"a\": [1]}', queue => 'q', partition => 'p',
            priority => -3, delay => '1 minute', max_attempts => 7, timeout => '90 seconds',
-           unique_key => 'one', tenant => $1, request_id => 'req-9', trace => 'none')",
+           unique_key => 'one', tenant => $1, request_id => 'req-9', trace => 'none',
+           limit_key => 'crm', deadline => '1 hour')",
     )
     .bind(tenant)
     .fetch_one(&mut owner)
@@ -73,7 +74,9 @@ async fn every_parameter_reaches_its_column() {
     assert!(inserted);
     assert_eq!(id.get_version_num(), 7);
     let row = sqlx::query(
-        "select *, run_at - created_at = interval '1 minute' as waits from engine.jobs",
+        "select *, run_at - created_at = interval '1 minute' as waits,
+           deadline - created_at = interval '1 hour' as ends,
+           (select limit_key from engine.lanes l where l.id = lane) as limit_key from engine.jobs",
     )
     .fetch_one(&mut owner)
     .await
@@ -88,6 +91,8 @@ async fn every_parameter_reaches_its_column() {
     assert_eq!(row.get::<String, _>("request_id"), "req-9");
     assert_eq!(row.get::<serde_json::Value, _>("args"), serde_json::json!({"a": [1]}));
     assert!(row.get::<bool, _>("waits"));
+    assert!(row.get::<bool, _>("ends"));
+    assert_eq!(row.get::<String, _>("limit_key"), "crm");
     let shown = jobs::show(&bench.test.db, switchyard_queue::JobId(id)).await.unwrap().row;
     assert_eq!((shown.queue.as_str(), shown.partition.as_str()), ("q", "p"));
 
@@ -106,6 +111,10 @@ async fn every_parameter_reaches_its_column() {
 async fn what_is_missing_comes_from_the_kinds_that_workers_declare() {
     let test = TestDb::new().await;
     let mut owner = test.owner().await;
+    let over = "select engine.enqueue('k', queue => 'q', deadline => '0 s')";
+    let (code, message) = refused(&mut owner, over).await;
+    assert_eq!(code, "22023");
+    assert!(message.contains("deadline is over"), "{message}");
     let (code, message) = refused(&mut owner, "select engine.enqueue('k')").await;
     assert_eq!(code, "22023");
     assert!(message.contains("no worker has ever declared"), "{message}");
