@@ -95,5 +95,5 @@ fn judge(event: &EventToProcess) -> Result<Judgement, Vec<FieldFault>> {
     let body = settings
         .decode(&headers, &event.body)
         .map_err(|e| fault("body", e.code, format!("{e}.")))?;
-    Ok(settings.judge(&body, &headers, event.url.as_deref()))
+    Ok(settings.judge(&body, &headers, event.url.as_deref(), event.received_at))
 }

@@ -8,13 +8,46 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// What the person agreed to. `None`: was not asked.
+/// What the person agreed to. `None`: was not asked. As JSON one flat object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Consent {
     /// Processing of the personal data.
     pub privacy: Option<bool>,
     /// Marketing messages.
     pub marketing: Option<bool>,
+    /// Anything else that was asked: `sms`, `third_party`, ...
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Option<bool>>,
+}
+
+impl Consent {
+    /// The answer to what is asked under this name.
+    pub fn entry(&mut self, name: &str) -> &mut Option<bool> {
+        match name {
+            "privacy" => &mut self.privacy,
+            "marketing" => &mut self.marketing,
+            other => self.other.entry(other.to_owned()).or_default(),
+        }
+    }
+}
+
+/// What shows that somebody was asked and what the answer was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConsentProof {
+    /// The text that was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// When it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
+    /// From which network address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// On which page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// A lead in the platform's own form. Text is NFC, trimmed at the ends, never empty.
@@ -51,6 +84,8 @@ pub struct StandardLead {
     pub source: Option<String>,
     /// What the person agreed to.
     pub consent: Option<Consent>,
+    /// What shows it, by the consent's name.
+    pub consent_proof: Option<BTreeMap<String, ConsentProof>>,
     /// `source`, `medium`, `campaign`, `term`, `content`.
     pub utm: Option<BTreeMap<String, String>>,
     /// The advertising campaign, as the sender describes it.

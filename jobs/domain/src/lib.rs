@@ -18,4 +18,4 @@ pub use headers::Headers;
 pub use ids::{
     AdministratorId, AgencyId, AgentId, AssignmentId, EventId, LeadId, MessageId, PortalId,
 };
-pub use lead::{Consent, FieldFault, LeadState, StandardLead};
+pub use lead::{Consent, ConsentProof, FieldFault, LeadState, StandardLead};

@@ -2,7 +2,7 @@
 
 use crate::body::{self, BodyFault};
 use crate::headers::is_field_name;
-use crate::mapping::{Judged, Judgement, Mapping, MappingInput, Path};
+use crate::mapping::{Enrich, Mapping, Path};
 use crate::normalise;
 use crate::normalise::NumberLocale;
 use crate::signature::SignatureScheme;
@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+mod leads;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,9 @@ pub struct PortalSettings {
     pub defaults: Defaults,
     /// What the sender's fields mean.
     pub mapping: Mapping,
+    /// Where the rest of a lead is fetched, if the sender sends an id only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrich: Option<Enrich>,
     /// What an accepted delivery is answered.
     pub reply: Reply,
 }
@@ -153,8 +157,16 @@ impl PortalSettings {
         };
         let mut faults = Vec::new();
         for name in members.keys() {
-            const KNOWN: [&str; 7] =
-                ["format", "api_key", "signature", "delivery_id", "defaults", "mapping", "reply"];
+            const KNOWN: [&str; 8] = [
+                "format",
+                "api_key",
+                "signature",
+                "delivery_id",
+                "defaults",
+                "mapping",
+                "enrich",
+                "reply",
+            ];
             if !KNOWN.contains(&name.as_str()) {
                 let message =
                     format!("`{name}` is no setting; the settings are {}.", KNOWN.join(", "));
@@ -167,15 +179,10 @@ impl PortalSettings {
         let delivery_id = member(members, "delivery_id", &mut faults);
         let defaults = member(members, "defaults", &mut faults).unwrap_or_default();
         let reply = member(members, "reply", &mut faults).unwrap_or_default();
-        let mapping = match Mapping::parse(members.get("mapping").unwrap_or(&Value::Null)) {
-            Ok(mapping) => Some(mapping),
-            Err(inner) => {
-                faults.extend(inner.into_iter().map(|f| f.below("/mapping")));
-                None
-            }
-        };
+        let (mapping, enrich) = leads::read_mapping(members, &mut faults);
         let Some(mapping) = mapping else { return Err(faults) };
-        let settings = Self { format, api_key, signature, delivery_id, defaults, mapping, reply };
+        let settings =
+            Self { format, api_key, signature, delivery_id, defaults, mapping, enrich, reply };
         faults.extend(settings.validate());
         if faults.is_empty() { Ok(settings) } else { Err(faults) }
     }
@@ -228,13 +235,6 @@ impl PortalSettings {
             names.push(name);
         }
         names
-    }
-
-    /// What an event of this portal stands for. Never panics, whatever the body.
-    #[must_use]
-    pub fn judge(&self, body: &Value, headers: &Headers, url: Option<&str>) -> Judgement {
-        let input = MappingInput { body, headers, url, defaults: &self.defaults };
-        Judgement::Leads(vec![Judged { lead: self.mapping.apply(&input), fetch: None }])
     }
 
     /// The decoded body of a delivery: what mappings and delivery ids look at.

@@ -4,11 +4,9 @@
 //! `custom` and `campaign` may hold more than is listed.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use base64::Engine;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -16,6 +14,11 @@ use switchyard_domain::mapping::Judgement;
 use switchyard_domain::portal::{ApiKeyPlace, PortalSettings};
 use switchyard_domain::signature::{SignedRequest, SigningSecrets, verify};
 use switchyard_domain::{Headers, StandardLead, delivery};
+
+#[path = "support/bodies.rs"]
+mod bodies;
+
+use bodies::{adf_body, body, form_body};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -25,7 +28,17 @@ fn read(path: &str) -> Value {
 }
 
 fn settings(code: &str) -> PortalSettings {
-    PortalSettings::parse(&read(&format!("ops/seed/portals/{code}.json"))).unwrap()
+    PortalSettings::parse(&read(&format!("ops/seed/portals/{code}.json")))
+        .unwrap_or_else(|faults| panic!("{code}: {faults:#?}"))
+}
+
+/// The settings but for how the sender shows who it is.
+fn open_settings(code: &str) -> PortalSettings {
+    let mut settings = read(&format!("ops/seed/portals/{code}.json"));
+    let members = settings.as_object_mut().unwrap();
+    members.remove("api_key");
+    members.remove("signature");
+    PortalSettings::parse(&settings).unwrap_or_else(|faults| panic!("{code}: {faults:#?}"))
 }
 
 /// One sender of the corpus.
@@ -81,17 +94,6 @@ impl Sender {
     }
 }
 
-fn body(delivery: &Value) -> Vec<u8> {
-    let bytes = match &delivery["body"] {
-        Value::String(text) => text.as_bytes().to_vec(),
-        _ => base64::prelude::BASE64_STANDARD
-            .decode(delivery["body_base64"].as_str().unwrap())
-            .unwrap(),
-    };
-    assert_eq!(hex::encode(Sha256::digest(&bytes)), delivery["body_sha256"].as_str().unwrap());
-    bytes
-}
-
 fn headers(delivery: &Value) -> Headers {
     delivery["headers"]
         .as_object()
@@ -104,7 +106,7 @@ fn headers(delivery: &Value) -> Headers {
 /// The one lead that a body stands for.
 fn only_lead(settings: &PortalSettings, body: &[u8], headers: &Headers) -> StandardLead {
     let body = settings.decode(headers, body).unwrap();
-    let Judgement::Leads(mut leads) = settings.judge(&body, headers, None) else {
+    let Judgement::Leads(mut leads) = settings.judge(&body, headers, None, Utc::now()) else {
         panic!("the event is ignored");
     };
     assert_eq!(leads.len(), 1);
@@ -122,13 +124,15 @@ fn differences(lead: &StandardLead, expected: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     for (field, wanted) in expected.as_object().unwrap() {
         let same = match (field.as_str(), wanted) {
-            ("must_be_null" | "line_items", _) => continue,
+            ("must_be_null", _) => continue,
+            ("line_items", Value::Array(lines)) => same_lines(&got[field], lines),
             (name, Value::Null) => !must_be_null.contains(name) || got[name].is_null(),
             ("budget", wanted) => {
                 lead.budget == wanted.as_str().and_then(|b| b.parse::<Decimal>().ok())
             }
             ("submitted_at", wanted) => {
-                lead.submitted_at == wanted.as_str().and_then(|t| t.parse::<DateTime<Utc>>().ok())
+                let wanted: DateTime<Utc> = wanted.as_str().unwrap().parse().unwrap();
+                lead.submitted_at.map(|t| t.timestamp_millis()) == Some(wanted.timestamp_millis())
             }
             ("custom" | "campaign" | "consent", Value::Object(members)) => {
                 members.iter().all(|(k, v)| text(&got[field][k]) == text(v))
@@ -140,6 +144,21 @@ fn differences(lead: &StandardLead, expected: &Value) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Every key that is expected is there; numbers are compared as numbers.
+fn same_lines(got: &Value, wanted: &[Value]) -> bool {
+    let same = |got: &Value, wanted: &Value| match (text(got).parse::<Decimal>(), wanted) {
+        (_, Value::Null) => true,
+        (Ok(n), wanted) => text(wanted).parse::<Decimal>() == Ok(n),
+        _ => text(got) == text(wanted),
+    };
+    let got = got.as_array().map_or(&[][..], Vec::as_slice);
+    got.len() == wanted.len()
+        && got
+            .iter()
+            .zip(wanted)
+            .all(|(got, wanted)| wanted.as_object().unwrap().iter().all(|(k, v)| same(&got[k], v)))
 }
 
 fn text(value: &Value) -> String {
@@ -165,6 +184,101 @@ fn check(code: &'static str) {
         leads += 1;
     }
     assert!(leads > 0, "{} expects a lead", sender.code);
+}
+
+/// The leads of every delivery that is let in, without asking who sent it. `decode`: what the body
+/// stands for.
+fn check_leads(code: &'static str, decode: impl Fn(&PortalSettings, &Value) -> Option<Value>) {
+    let settings = open_settings(code);
+    let file = |name| read(&format!("tests/fixtures/portals/{code}/{name}.json"));
+    let (request, expected) = (file("request"), file("expected"));
+    let sender = Sender { code, settings, request, expected };
+    let received_at = sender.clock();
+    let mut leads = 0;
+    for (at, (delivery, expected)) in sender.deliveries().into_iter().enumerate() {
+        let wanted = expected["leads"].as_array().unwrap();
+        if delivery["signature_valid"] != true || delivery["method"] != "POST" {
+            continue;
+        }
+        let Some(body) = decode(&sender.settings, delivery) else { continue };
+        let url = delivery["url"].as_str();
+        let judged = match sender.settings.judge(&body, &headers(delivery), url, received_at) {
+            Judgement::Leads(judged) => judged,
+            Judgement::Ignored { code: why, .. } => {
+                assert!(wanted.is_empty(), "{code}, delivery {at}: {why}");
+                continue;
+            }
+        };
+        assert_eq!(judged.len(), wanted.len(), "{code}, delivery {at}");
+        let pending = expected["outcome"] == "accepted_pending_enrichment";
+        for (judged, wanted) in judged.iter().zip(wanted) {
+            let lead = judged.lead.as_ref().unwrap_or_else(|f| panic!("{code}: {f:#?}"));
+            assert_eq!(differences(lead, wanted), [""; 0], "{code}, delivery {at}");
+            assert_eq!(judged.fetch.is_some(), pending);
+            leads += 1;
+        }
+    }
+    assert!(leads > 0, "{code} expects a lead");
+}
+
+fn json_body(settings: &PortalSettings, delivery: &Value) -> Option<Value> {
+    Some(settings.decode(&headers(delivery), &body(delivery)).unwrap())
+}
+
+#[test]
+fn senders_of_json() {
+    for code in [
+        "google_ads_lead_form",
+        "meta_leadgen_notification",
+        "meta_lead_retrieved",
+        "typeform",
+        "hubspot_contact_events",
+        "shopify_order",
+        "b2b_rfq",
+        "graphql_nested",
+        "zapier_flat",
+        "standard_webhooks",
+    ] {
+        check_leads(code, json_body);
+    }
+}
+
+#[test]
+fn senders_of_forms() {
+    check_leads("html_form", form_body);
+    check_leads("twilio_sms", form_body);
+}
+
+#[test]
+fn senders_of_xml() {
+    check_leads("adf_xml", adf_body);
+}
+
+/// The notification names the lead, the answer of the sender's API completes it.
+#[test]
+fn a_lead_is_completed_by_what_is_fetched() {
+    let settings = open_settings("meta_leadgen_notification");
+    let request = read("tests/fixtures/portals/meta_leadgen_notification/request.json");
+    let body = settings.decode(&headers(&request), &body(&request)).unwrap();
+    let Judgement::Leads(judged) = settings.judge(&body, &Headers::default(), None, Utc::now())
+    else {
+        panic!("the event is ignored")
+    };
+    let fetch = judged[0].fetch.as_ref().unwrap();
+    assert!(
+        fetch.url.starts_with("https://graph.facebook.com/v25.0/1204857600000011?fields=id,"),
+        "{}",
+        fetch.url
+    );
+    let retrieved = read("tests/fixtures/portals/meta_lead_retrieved/request.json");
+    let fetched = serde_json::from_str(retrieved["body"].as_str().unwrap()).unwrap();
+    let lead = settings.enrich(judged[0].lead.clone().unwrap(), &fetched).unwrap();
+    let wanted = read("tests/fixtures/portals/meta_lead_retrieved/expected.json");
+    assert_eq!(differences(&lead, &wanted["lead"]), [""; 0]);
+    assert_eq!(lead.campaign.unwrap()["page_id"], "104857600000001");
+    // What was fetched must make the lead reachable.
+    let faults = settings.enrich(judged[1].lead.clone().unwrap(), &json!({})).unwrap_err();
+    assert_eq!(faults[0].code, "contact_required");
 }
 
 #[test]

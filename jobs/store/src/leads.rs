@@ -73,6 +73,7 @@ fn data(row: &PgRow) -> sqlx::Result<StandardLead> {
         currency: row.try_get("currency")?,
         source: row.try_get("source")?,
         consent: row.try_get::<Option<Json<_>>, _>("consent")?.map(|j| j.0),
+        consent_proof: None,
         utm: row.try_get::<Option<Json<_>>, _>("utm")?.map(|j| j.0),
         campaign: row.try_get::<Option<Json<_>>, _>("campaign")?.map(|j| j.0),
         submitted_at: row.try_get("submitted_at")?,

@@ -1,9 +1,9 @@
 //! Dates as senders write them, by Unicode date patterns (UTS 35) such as `dd.MM.yyyy HH:mm`.
 
+use super::pattern::{Local, Pattern};
 use crate::normalise::Unreadable;
 use chrono::{
-    DateTime, Datelike, Days, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, Offset, TimeZone,
-    Utc,
+    DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveDateTime, Offset, TimeZone, Utc,
 };
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
@@ -54,10 +54,12 @@ pub(super) enum Dst {
 }
 
 fn zone<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    name.parse().map(Some).map_err(|_| {
-        D::Error::custom(format!("`{name}` is no time zone; write one such as Europe/Warsaw"))
-    })
+    zone_of(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+/// A time zone by its IANA name.
+pub(super) fn zone_of(name: &str) -> Result<Tz, String> {
+    name.parse().map_err(|_| format!("`{name}` is no time zone; write one such as Europe/Warsaw"))
 }
 
 impl DateRule {
@@ -79,7 +81,7 @@ impl DateRule {
             if self.formats.is_empty() {
                 wrong("is not written as in 2026-11-22T15:31:00Z; name its format")
             } else {
-                let formats: Vec<_> = self.formats.iter().map(|f| f.text.as_str()).collect();
+                let formats: Vec<_> = self.formats.iter().map(Pattern::as_str).collect();
                 wrong(&format!("is not written as {}", formats.join(" or ")))
             }
         })?;
@@ -131,13 +133,18 @@ fn in_range(t: DateTime<Utc>) -> Result<DateTime<Utc>, Unreadable> {
     }
 }
 
-type Local = (NaiveDateTime, Option<FixedOffset>);
-
 /// Without patterns: RFC 3339, the same without a zone or a time, RFC 2822.
 fn usual(text: &str) -> Option<Local> {
     if let Ok(t) =
         DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_rfc2822(text))
     {
+        return Some((t.naive_local(), Some(*t.offset())));
+    }
+    // ISO 8601 allows an offset without its colon, and some senders put a blank before it.
+    let offset = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"]
+        .iter()
+        .find_map(|f| DateTime::parse_from_str(text, f).ok());
+    if let Some(t) = offset {
         return Some((t.naive_local(), Some(*t.offset())));
     }
     let naive =
@@ -146,181 +153,4 @@ fn usual(text: &str) -> Option<Local> {
             .find_map(|f| NaiveDateTime::parse_from_str(text, f).ok());
     let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
     naive.or_else(date).map(|t| (t, None))
-}
-
-/// A compiled date pattern.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Pattern {
-    text: String,
-    pieces: Vec<Piece>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    /// Exactly this; a blank stands for any white space.
-    Literal(char),
-    /// A letter of the pattern and how often it stands there.
-    Field(char, usize),
-}
-
-impl TryFrom<String> for Pattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let mut pieces = Vec::new();
-        let mut quoted = false;
-        for c in text.chars() {
-            if c == '\'' {
-                quoted = !quoted;
-            } else if quoted || !c.is_ascii_alphabetic() {
-                pieces.push(Piece::Literal(c));
-            } else if let Some(Piece::Field(letter, n)) = pieces.last_mut()
-                && *letter == c
-            {
-                *n += 1;
-            } else {
-                pieces.push(Piece::Field(c, 1));
-            }
-        }
-        let known = |piece: &Piece| match piece {
-            Piece::Literal(_) => true,
-            Piece::Field(c, n) => match c {
-                'y' => matches!(n, 2 | 4),
-                'M' | 'd' | 'H' | 'h' | 'm' | 's' => *n <= 2,
-                'S' => *n <= 9,
-                'a' | 'Z' => *n == 1,
-                'X' => *n <= 3,
-                _ => false,
-            },
-        };
-        if let Some(Piece::Field(c, n)) = pieces.iter().find(|p| !known(p)) {
-            let field = c.to_string().repeat(*n);
-            return Err(format!(
-                "the date format `{text}` has `{field}`; known are yyyy yy MM M dd d HH H hh h mm m \
-                 ss s S a X Z, and 'text' in single quotes"
-            ));
-        }
-        let has = |letter| pieces.iter().any(|p| matches!(p, Piece::Field(c, _) if *c == letter));
-        if quoted || !(has('y') && has('M') && has('d')) || has('h') != has('a') {
-            return Err(format!(
-                "the date format `{text}` must have year, month and day, quotes in pairs, and `a` \
-                 with `h`"
-            ));
-        }
-        Ok(Self { text, pieces })
-    }
-}
-
-/// What has been read so far.
-#[derive(Default)]
-struct Parts {
-    year: i32,
-    month: u32,
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
-    nano: u32,
-    afternoon: Option<bool>,
-    offset: Option<FixedOffset>,
-}
-
-impl Pattern {
-    fn read(&self, text: &str) -> Option<Local> {
-        let mut rest = text.trim();
-        let mut parts = Parts::default();
-        for piece in &self.pieces {
-            rest = match piece {
-                Piece::Literal(c) if c.is_whitespace() => {
-                    let trimmed = rest.trim_start();
-                    (trimmed.len() < rest.len()).then_some(trimmed)?
-                }
-                Piece::Literal(c) => rest.strip_prefix(*c)?,
-                Piece::Field(letter, n) => parts.take(*letter, *n, rest)?,
-            };
-        }
-        if !rest.is_empty() {
-            return None;
-        }
-        parts.local()
-    }
-}
-
-impl Parts {
-    /// Reads one field and gives back the rest of the text.
-    fn take<'a>(&mut self, letter: char, n: usize, text: &'a str) -> Option<&'a str> {
-        match letter {
-            'a' => {
-                let (half, rest) = text.split_at_checked(2)?;
-                self.afternoon = match half.to_ascii_lowercase().as_str() {
-                    "am" => Some(false),
-                    "pm" => Some(true),
-                    _ => return None,
-                };
-                return Some(rest);
-            }
-            'X' | 'Z' => {
-                let (offset, rest) = take_offset(text)?;
-                self.offset = Some(offset);
-                return Some(rest);
-            }
-            _ => {}
-        }
-        // One letter takes one or two digits, more letters exactly as many; fractions as written.
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let width = if n == 1 && letter != 'S' { digits.min(2) } else { n };
-        if width == 0 || digits < width {
-            return None;
-        }
-        let (number, rest) = text.split_at(width);
-        let value: u32 = number.parse().ok()?;
-        match letter {
-            'y' if n == 4 => self.year = i32::try_from(value).ok()?,
-            // Two digits: 1970 to 2069, as POSIX nearly says.
-            'y' => {
-                self.year =
-                    i32::try_from(if value < 70 { 2000 + value } else { 1900 + value }).ok()?
-            }
-            'M' => self.month = value,
-            'd' => self.day = value,
-            'H' | 'h' => self.hour = value,
-            'm' => self.minute = value,
-            's' => self.second = value,
-            'S' => self.nano = value * 10_u32.pow(u32::try_from(9 - n).ok()?),
-            _ => return None,
-        }
-        Some(rest)
-    }
-
-    fn local(self) -> Option<Local> {
-        let hour = match self.afternoon {
-            None => self.hour,
-            Some(_) if !(1..=12).contains(&self.hour) => return None,
-            Some(afternoon) => self.hour % 12 + if afternoon { 12 } else { 0 },
-        };
-        let second = if self.second == 60 { 59 } else { self.second }; // a leap second
-        let date = NaiveDate::from_ymd_opt(self.year, self.month, self.day)?;
-        Some((date.and_hms_nano_opt(hour, self.minute, second, self.nano)?, self.offset))
-    }
-}
-
-/// `Z`, `+02`, `+0200` or `+02:00`.
-fn take_offset(text: &str) -> Option<(FixedOffset, &str)> {
-    if let Some(rest) = text.strip_prefix(['Z', 'z']) {
-        return Some((FixedOffset::east_opt(0)?, rest));
-    }
-    let sign = match text.chars().next()? {
-        '+' => 1,
-        '-' => -1,
-        _ => return None,
-    };
-    let (hours, rest) = text[1..].split_at_checked(2)?;
-    let after_colon = rest.strip_prefix(':').unwrap_or(rest);
-    let (minutes, rest) = match after_colon.split_at_checked(2) {
-        Some((m, rest)) if m.bytes().all(|b| b.is_ascii_digit()) => (m, rest),
-        _ => ("0", rest),
-    };
-    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-    Some((FixedOffset::east_opt(sign * (hours * 3600 + minutes * 60))?, rest))
 }

@@ -1,12 +1,15 @@
 //! Writing a value into the lead: read as what the field is.
 
-use super::run::Cx;
-use super::step::{BooleanArgs, CountryArgs, Step};
+use super::date::DateRule;
+use super::eval::Cx;
+use super::step::Step;
 use super::steps;
-use super::target::{Target, TextField, UTM};
+use super::target::{ProofField, Target, TextField, UTM};
 use super::value::{Val, clean_json, text_of};
+use super::words::{BooleanArgs, CountryArgs};
 use crate::normalise::{self, Unreadable};
-use crate::{Consent, StandardLead};
+use crate::{Consent, ConsentProof, StandardLead};
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -16,6 +19,8 @@ const LONGEST_ID: usize = 255;
 const LONGEST_TEXT: usize = 500;
 const LONGEST_MESSAGE: usize = 10_000;
 const LONGEST_CUSTOM: usize = 2_000;
+/// Of a network address with its zone.
+const LONGEST_ADDRESS: usize = 64;
 
 /// Fills one field. `false`: the value came to nothing.
 pub(super) fn fill(
@@ -24,6 +29,19 @@ pub(super) fn fill(
     value: Val,
     cx: &Cx<'_>,
 ) -> Result<bool, Unreadable> {
+    // Text fields join a list; all others read the first of it.
+    let lists = matches!(
+        target,
+        Target::Text(_)
+            | Target::Utm
+            | Target::UtmEntry(_)
+            | Target::Campaign(_)
+            | Target::Custom(_)
+    );
+    let value = if lists { value } else { value.into_scalar()? };
+    if value == Val::Null {
+        return Ok(false);
+    }
     match target {
         Target::Country => {
             let step = Step::Country(CountryArgs::default());
@@ -31,47 +49,97 @@ pub(super) fn fill(
         }
         Target::Text(field) => return fill_text(lead, *field, &value),
         Target::Email => lead.email = Some(normalise::email(&text_of(&value)?)?),
-        Target::Phone => {
-            let phone = normalise::phone(&text_of(&value)?, &cx.countries())?;
-            if !phone.verified {
-                lead.warnings.push("phone: unverified_phone".to_owned());
-            }
-            lead.phone = Some(phone.e164);
-        }
+        Target::Phone => fill_phone(lead, value, cx)?,
         Target::PostalCode => {
             let code = normalise::postal_code(&text_of(&value)?, cx.postal_country())?;
             lead.postal_code = Some(code);
         }
         Target::Budget => fill_budget(lead, value, cx)?,
-        Target::Currency => {
-            let token = text_of(&value)?;
-            let code = normalise::currency_sign(&token, cx.input.defaults.currency.as_deref());
-            lead.currency = Some(code.flatten().map(str::to_owned).ok_or_else(|| {
-                Unreadable::new("invalid_currency", "The currency is not known; use ISO 4217.")
-            })?);
-        }
-        Target::SubmittedAt => {
-            let step = Step::Date(super::date::DateRule::default());
-            if let Val::Time(t) = steps::run(&step, value, cx)? {
-                lead.submitted_at = Some(t);
-            }
-        }
+        Target::Currency => lead.currency = Some(currency(&value, cx)?),
+        Target::SubmittedAt => lead.submitted_at = instant(value, cx)?,
         Target::IsTest => lead.is_test = yes_or_no(&value)?,
-        Target::ConsentPrivacy => consent(lead).privacy = Some(yes_or_no(&value)?),
-        Target::ConsentMarketing => consent(lead).marketing = Some(yes_or_no(&value)?),
+        Target::Consent(name) => {
+            let answer = yes_or_no(&value)?;
+            *lead.consent.get_or_insert_with(Consent::default).entry(name) = Some(answer);
+        }
+        Target::ConsentProof(name, field) => return fill_proof(lead, name, *field, value, cx),
         Target::Utm => return fill_utm(lead, &value),
         Target::UtmEntry(name) => {
             let text = text_of(&value)?;
             return Ok(put_utm(lead, name, &text));
         }
         Target::Campaign(name) => {
-            let kept = keep(&value)?;
+            let Some(kept) = keep(value)? else { return Ok(false) };
             lead.campaign.get_or_insert_with(Map::new).insert(name.clone(), kept);
         }
         Target::Custom(name) => {
-            let kept = keep(&value)?;
+            let Some(kept) = keep(value)? else { return Ok(false) };
             lead.custom.get_or_insert_with(Map::new).insert(name.clone(), kept);
         }
+        // Filled by a rule of its own kind.
+        Target::LineItems => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn fill_phone(lead: &mut StandardLead, value: Val, cx: &Cx<'_>) -> Result<(), Unreadable> {
+    let text = text_of(&value)?;
+    let phone = normalise::phone(steps::without_extension(&text), &cx.countries())?;
+    if !phone.verified {
+        lead.warnings.push("phone: unverified_phone".to_owned());
+    }
+    lead.phone = Some(phone.e164);
+    Ok(())
+}
+
+fn currency(value: &Val, cx: &Cx<'_>) -> Result<String, Unreadable> {
+    if let Val::Num(_, Some(code)) = value {
+        return Ok((*code).to_owned());
+    }
+    let token = text_of(value)?;
+    let code = normalise::currency_sign(&token, cx.input().defaults.currency.as_deref());
+    code.flatten().map(str::to_owned).ok_or_else(|| {
+        Unreadable::new("invalid_currency", "The currency is not known; use ISO 4217.")
+    })
+}
+
+fn instant(value: Val, cx: &Cx<'_>) -> Result<Option<DateTime<Utc>>, Unreadable> {
+    match steps::run(&Step::Date(DateRule::default()), value, cx)? {
+        Val::Time(t) => Ok(Some(t)),
+        _ => Ok(None),
+    }
+}
+
+fn fill_proof(
+    lead: &mut StandardLead,
+    name: &str,
+    field: ProofField,
+    value: Val,
+    cx: &Cx<'_>,
+) -> Result<bool, Unreadable> {
+    let mut proof = ConsentProof::default();
+    let cut = |most| -> Result<Option<String>, Unreadable> {
+        Ok(normalise::text(&text_of(&value)?).map(|text| normalise::shorten(&text, most)))
+    };
+    let text = match field {
+        ProofField::Text => cut(LONGEST_MESSAGE)?,
+        ProofField::Address => cut(LONGEST_ADDRESS)?,
+        ProofField::Url => cut(LONGEST_CUSTOM)?,
+        ProofField::At => {
+            proof.at = instant(value.clone(), cx)?;
+            None
+        }
+    };
+    if text.is_none() && proof.at.is_none() {
+        return Ok(false);
+    }
+    let kept = lead.consent_proof.get_or_insert_with(BTreeMap::new).entry(name.to_owned());
+    let kept = kept.or_default();
+    match field {
+        ProofField::Text => kept.text = text,
+        ProofField::Address => kept.address = text,
+        ProofField::Url => kept.url = text,
+        ProofField::At => kept.at = proof.at,
     }
     Ok(true)
 }
@@ -125,10 +193,6 @@ fn yes_or_no(value: &Val) -> Result<bool, Unreadable> {
     steps::boolean(value, &BooleanArgs::default())
 }
 
-fn consent(lead: &mut StandardLead) -> &mut Consent {
-    lead.consent.get_or_insert_with(Consent::default)
-}
-
 /// From a URL: the `utm_` parameters of its query. From an object: its members of these names,
 /// with or without `utm_`.
 fn fill_utm(lead: &mut StandardLead, value: &Val) -> Result<bool, Unreadable> {
@@ -165,16 +229,20 @@ fn put_utm(lead: &mut StandardLead, name: &str, text: &str) -> bool {
     true
 }
 
-/// Free entries: scalars as text with their exact digits, the rest as it is, cleaned.
-fn keep(value: &Val) -> Result<Value, Unreadable> {
-    match value {
-        Val::Json(json) => {
-            let clean = clean_json(json)?;
-            if clean.to_string().len() > LONGEST_MESSAGE {
-                return Err(Unreadable::new("too_long", "The value has more than 10,000 bytes."));
-            }
-            Ok(clean)
+/// Free entries: scalars and lists of scalars as text with their exact digits, the rest as it is,
+/// cleaned.
+pub(super) fn keep(value: Val) -> Result<Option<Value>, Unreadable> {
+    let json = match &value {
+        Val::Json(json @ Value::Object(_)) if text_of(&value).is_err() => json.clone(),
+        Val::List(_) | Val::Json(Value::Array(_)) if text_of(&value).is_err() => value.to_json(),
+        _ => {
+            let text = normalise::text(&text_of(&value)?);
+            return Ok(text.map(|t| Value::String(normalise::shorten(&t, LONGEST_CUSTOM))));
         }
-        scalar => Ok(Value::String(normalise::shorten(&text_of(scalar)?, LONGEST_CUSTOM))),
+    };
+    let clean = clean_json(&json)?;
+    if clean.to_string().len() > LONGEST_MESSAGE {
+        return Err(Unreadable::new("too_long", "The value has more than 10,000 bytes."));
     }
+    Ok(Some(clean))
 }

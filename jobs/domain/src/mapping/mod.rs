@@ -16,42 +16,63 @@
 //! notes a warning; `reject` refuses the event). Whatever the steps give is at last read as what
 //! the field is: an e-mail address, a phone number, an amount; so most rules need no steps.
 //!
-//! Reading (`read`) is apart from running (`run`, `steps`) and from writing the lead (`fill`):
-//! a new operator is a variant of [`step::Step`] and its arm in `steps`.
+//! Around the fields a mapping may say which events count (`events`), where the leads stand in one
+//! that holds several (`foreach`, `where`, `group_by`, `pivot`, `having`) and which values have a
+//! name (`let`). The reference page is `docs/mapping.md`.
+//!
+//! Reading (`read`) is apart from finding values (`path`, `eval`), from the steps (`steps`), from
+//! writing the lead (`fill`, `lines`) and from judging the event (`judge`): a new step is a variant
+//! of [`step::Step`] and its arm in `steps`.
 
+mod args;
 mod date;
+mod enrich;
+mod eval;
 mod fill;
+mod fuel;
+mod group;
+mod judge;
 mod judgement;
+mod lines;
 mod path;
+mod pattern;
+mod plan;
 mod read;
 mod rule;
 mod run;
 mod step;
 mod steps;
 mod target;
+mod template;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_enrich;
+#[cfg(test)]
+mod tests_events;
+#[cfg(test)]
 mod tests_faults;
 mod value;
+mod words;
 
+pub use enrich::{Enrich, TokenPlace};
 pub use judgement::{Fetch, Judged, Judgement};
 pub use path::Path;
-pub use target::{Target, TextField};
+pub use target::{ProofField, Target, TextField};
 
 use crate::portal::Defaults;
-use crate::{FieldFault, Headers, StandardLead};
-use rule::Rule;
+use crate::{FieldFault, Headers};
+use chrono::{DateTime, Utc};
+use plan::Plan;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// A checked mapping: a JSON document that says for every field of a lead where it comes from.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     /// As it was written: what is stored and shown.
     source: Value,
-    rules: BTreeMap<Target, Rule>,
+    plan: Plan,
 }
 
 /// What a mapping is applied to.
@@ -65,6 +86,8 @@ pub struct MappingInput<'a> {
     pub url: Option<&'a str>,
     /// What holds where the sender does not say.
     pub defaults: &'a Defaults,
+    /// When the delivery came.
+    pub received_at: Option<DateTime<Utc>>,
 }
 
 impl Mapping {
@@ -73,23 +96,34 @@ impl Mapping {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn parse(source: &Value) -> Result<Self, Vec<FieldFault>> {
-        Ok(Self { rules: read::rules(source)?, source: source.clone() })
+        Ok(Self { plan: read::plan(source, true)?, source: source.clone() })
+    }
+
+    /// The same for a portal that fetches the rest of its leads: they need no contact yet.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn parse_incomplete(source: &Value) -> Result<Self, Vec<FieldFault>> {
+        Ok(Self { plan: read::plan(source, false)?, source: source.clone() })
     }
 
     /// What is wrong with a mapping: empty if it can be used.
     #[must_use]
     pub fn validate(source: &Value) -> Vec<FieldFault> {
-        read::rules(source).err().unwrap_or_default()
+        read::plan(source, true).err().unwrap_or_default()
     }
 
-    /// The lead that an event stands for. Never panics, whatever the body.
-    ///
-    /// # Errors
-    /// Everything that keeps the event from being a lead, per field: what is required and missing,
-    /// what is unusable under `on_error: reject`, and that there is neither an e-mail address nor a
-    /// phone number.
-    pub fn apply(&self, input: &MappingInput<'_>) -> Result<StandardLead, Vec<FieldFault>> {
-        run::lead(&self.rules, input)
+    /// The names that its `let` gives.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.plan.named.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// What an event stands for. Never panics, whatever the body. What keeps an item from being a
+    /// lead is told per field: what is required and missing, what is unusable under
+    /// `on_error: reject`, and that there is neither an e-mail address nor a phone number.
+    #[must_use]
+    pub fn judge(&self, input: &MappingInput<'_>, enrich: Option<&Enrich>) -> Judgement {
+        judge::event(&self.plan, input, enrich)
     }
 }
 

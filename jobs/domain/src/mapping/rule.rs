@@ -2,8 +2,8 @@
 
 use super::path::Path;
 use super::step::Step;
-use super::value::{Val, text_of};
-use crate::Headers;
+use super::template::Template;
+use regex::Regex;
 use serde_json::Value;
 use std::fmt;
 
@@ -24,13 +24,14 @@ pub(super) struct Rule {
     pub on_error: OnError,
 }
 
-/// One place a value may come from.
+/// A value that is read: where it stands, when it counts, what is done to it.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub place: Place,
     pub when: Option<Condition>,
-    /// Done to this source's value alone, before the rule's own steps.
+    /// Done to this source's value alone, before a rule's own steps.
     pub then: Vec<Step>,
+    pub default: Option<Value>,
 }
 
 /// Where a value stands.
@@ -40,15 +41,37 @@ pub(super) enum Place {
     Path(Path),
     /// In a header.
     Header(String),
+    /// In the query of the request's URL.
+    Query(String),
+    /// In the path of the request's URL, from 0, or from the end with -1.
+    Segment(i32),
     /// In the mapping itself.
     Const(Value),
+    /// When the delivery came.
+    ReceivedAt,
+    /// At the first of several places that gives a usable value.
+    First(Vec<Source>),
+    /// At several places: a list of what stands there.
+    List(Vec<Source>),
+    /// A value of each element.
+    Each(Box<Each>),
+    /// Text with values in it.
+    Template(Template),
+}
+
+/// See [`Place::Each`].
+#[derive(Clone, Debug)]
+pub(super) struct Each {
+    pub path: Path,
+    pub only: Option<Condition>,
+    pub get: Source,
 }
 
 /// When a rule or a source counts.
 #[derive(Clone, Debug)]
 pub(super) enum Condition {
-    /// The value at a place passes a test.
-    Value(Place, Test),
+    /// The value of a source passes a test; of a list one element must.
+    Value(Box<Source>, Test),
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
@@ -58,9 +81,31 @@ pub(super) enum Condition {
 #[derive(Clone, Debug)]
 pub(super) enum Test {
     /// It is one of these (`equals` has one).
-    In(Vec<String>),
+    In(Vec<Operand>),
+    /// It is none of these (`not_equals` has one), or absent.
+    NotIn(Vec<Operand>),
     /// It is there and not empty, or is not.
     Exists(bool),
+    /// The text has a place that matches.
+    Matches(Regex),
+    /// Numbers and instants, else text.
+    Compare(Comparison, Operand),
+}
+
+/// What a test compares with.
+#[derive(Clone, Debug)]
+pub(super) enum Operand {
+    Literal(String),
+    Source(Box<Source>),
+}
+
+/// See [`Test::Compare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
 }
 
 /// What an unusable value leads to.
@@ -73,42 +118,10 @@ pub(super) enum OnError {
     Reject,
 }
 
-impl Place {
-    /// The value there, if there is one.
-    pub fn find<'a>(&'a self, body: &'a Value, headers: &Headers) -> Option<Found<'a>> {
-        match self {
-            Self::Path(path) => path.find(body).map(Found::Json),
-            Self::Header(name) => headers.get(name).map(|v| Found::Text(v.to_owned())),
-            Self::Const(value) => Some(Found::Json(value)),
-        }
-    }
-}
-
-/// What was found at a place.
-pub(super) enum Found<'a> {
-    Json(&'a Value),
-    Text(String),
-}
-
-impl Condition {
-    /// Does it hold for this event?
-    pub fn holds(&self, body: &Value, headers: &Headers) -> bool {
-        match self {
-            Self::All(all) => all.iter().all(|c| c.holds(body, headers)),
-            Self::Any(any) => any.iter().any(|c| c.holds(body, headers)),
-            Self::Not(inner) => !inner.holds(body, headers),
-            Self::Value(place, test) => {
-                let value = place.find(body, headers).map_or(Ok(Val::Null), |f| f.value());
-                match test {
-                    // What cannot be read is there all the same.
-                    Test::Exists(wanted) => !matches!(value, Ok(Val::Null)) == *wanted,
-                    Test::In(texts) => value
-                        .ok()
-                        .and_then(|v| text_of(&v).ok())
-                        .is_some_and(|text| texts.contains(&text)),
-                }
-            }
-        }
+impl Source {
+    /// What stands at a place, as it is.
+    pub fn at(place: Place) -> Self {
+        Self { place, when: None, then: Vec::new(), default: None }
     }
 }
 
@@ -118,7 +131,19 @@ impl fmt::Display for Place {
         match self {
             Self::Path(path) => write!(f, "`{path}`"),
             Self::Header(name) => write!(f, "the header `{name}`"),
+            Self::Query(name) => write!(f, "the URL's parameter `{name}`"),
+            Self::Segment(index) => write!(f, "the URL's path segment `{index}`"),
             Self::Const(_) => f.write_str("the mapping's constant"),
+            Self::ReceivedAt => f.write_str("the time of receipt"),
+            Self::Each(each) => write!(f, "each of `{}`", each.path),
+            Self::Template(template) => write!(f, "the template `{template}`"),
+            Self::First(sources) | Self::List(sources) => {
+                for (at, source) in sources.iter().enumerate() {
+                    let comma = if at == 0 { "" } else { ", " };
+                    write!(f, "{comma}{}", source.place)?;
+                }
+                Ok(())
+            }
         }
     }
 }

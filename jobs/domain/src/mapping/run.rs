@@ -1,79 +1,65 @@
-//! Running a mapping: every rule, then what the rules have in common.
+//! Filling one lead: every rule, then what the rules have in common.
 
+use super::eval::{self, Cx, Named};
 use super::fill::fill;
+use super::lines;
+use super::plan::Fields;
 use super::rule::{OnError, Rule, Source};
+use super::steps;
 use super::target::Target;
 use super::value::{Val, from_json};
-use super::{MappingInput, steps};
-use crate::normalise::{NumberLocale, Unreadable};
+use crate::normalise::Unreadable;
 use crate::{FieldFault, StandardLead};
-use chrono_tz::Tz;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What steps and fields may look at beside the value.
-pub(super) struct Cx<'a> {
-    pub input: &'a MappingInput<'a>,
-    /// The lead's country, once it is known.
-    pub country: Option<String>,
-    /// A country was sent but could not be read: it is another one than the portal's, more likely
-    /// than not.
-    pub country_unread: bool,
-}
-
-impl Cx<'_> {
-    /// Whose national phone numbers the lead's may be: its own country's, else the portal's.
-    pub fn countries(&self) -> Vec<&str> {
-        let default = self.input.defaults.country.as_deref();
-        let own = self.country.as_deref();
-        own.into_iter().chain(default.filter(|d| Some(*d) != own)).collect()
-    }
-
-    /// The country whose postal codes the lead's is one of, if that is known.
-    pub fn postal_country(&self) -> Option<&str> {
-        self.countries().first().copied().filter(|_| !self.country_unread)
-    }
-
-    pub fn zone(&self) -> Option<Tz> {
-        self.input.defaults.time_zone
-    }
-
-    pub fn locale(&self) -> Option<&NumberLocale> {
-        self.input.defaults.number_locale.as_ref()
-    }
-}
-
 /// An unusable value: where it stood, and why.
-struct Unusable {
-    target: Target,
-    at: String,
-    why: Unreadable,
+pub(super) struct Unusable {
+    pub field: String,
+    pub at: String,
+    pub why: Unreadable,
 }
 
 impl Unusable {
     fn warning(&self) -> String {
-        format!("{}: {}", self.target, self.why.code)
+        format!("{}: {}", self.field, self.why.code)
     }
 
     fn fault(&self) -> FieldFault {
         let message = format!("{} It came from {}.", self.why.message, self.at);
-        FieldFault::new(self.target.to_string(), self.why.code, message)
+        FieldFault::new(self.field.clone(), self.why.code, message)
     }
 }
 
-/// The lead, or everything that keeps the event from being one.
+/// The values that `let` names, each of which may look at those before it.
+pub(super) fn named(sources: &[(String, Source)], cx: &Cx<'_>) -> Vec<Named> {
+    let mut named: Vec<Named> = Vec::new();
+    for (name, source) in sources {
+        let value = eval::source(source, &Cx { named: &named, ..*cx });
+        let json = value.as_ref().map_or(Value::Null, Val::to_json);
+        named.push(Named { name: name.clone(), value, json });
+    }
+    named
+}
+
+/// The lead, or everything that keeps the event from being one. `contact`: must it have an e-mail
+/// address or a phone number?
 pub(super) fn lead(
-    rules: &BTreeMap<Target, Rule>,
-    input: &MappingInput<'_>,
+    fields: &Fields,
+    cx: &Cx<'_>,
+    contact: bool,
 ) -> Result<StandardLead, Vec<FieldFault>> {
     let mut lead = StandardLead::default();
-    let mut cx = Cx { input, country: None, country_unread: false };
     let mut dropped = Vec::new();
     let mut faults = Vec::new();
-    for (target, rule) in rules {
+    let mut country: Option<String> = None;
+    let mut country_unread = false;
+    for (target, rule) in &fields.rules {
+        let cx = Cx { country: country.as_deref(), country_unread, ..*cx };
         let outcome = run_rule(target, rule, &cx, &mut lead);
         if *target == Target::Country {
-            cx.country.clone_from(&lead.country);
-            cx.country_unread = lead.country.is_none() && !outcome.unusable.is_empty();
+            country_unread = lead.country.is_none() && !outcome.unusable.is_empty();
+            country.clone_from(&lead.country);
         }
         if outcome.filled {
             dropped.extend(outcome.unusable);
@@ -88,13 +74,25 @@ pub(super) fn lead(
             dropped.extend(outcome.unusable);
         }
     }
-    if lead.email.is_none() && lead.phone.is_none() {
-        faults.extend(no_contact(rules, &dropped, &faults));
+    if let Some(of) = &fields.lines {
+        let filled = lines::fill(of, cx);
+        faults.extend(filled.refused.iter().map(Unusable::fault));
+        dropped.extend(filled.dropped);
+        if filled.truncated {
+            lead.warnings.push("line_items: truncated".to_owned());
+        }
+        lead.line_items = Some(filled.lines).filter(|lines| !lines.is_empty());
+    }
+    if contact && lead.email.is_none() && lead.phone.is_none() {
+        faults.extend(no_contact(&fields.rules, &dropped, &faults));
     }
     if !faults.is_empty() {
         return Err(faults);
     }
-    complete(&mut lead, &cx, &dropped);
+    complete(&mut lead, &Cx { country: country.as_deref(), country_unread, ..*cx });
+    lead.warnings.extend(dropped.iter().map(Unusable::warning));
+    lead.warnings.sort_unstable();
+    lead.warnings.dedup();
     Ok(lead)
 }
 
@@ -106,19 +104,21 @@ struct RuleOutcome {
 
 fn run_rule(target: &Target, rule: &Rule, cx: &Cx<'_>, lead: &mut StandardLead) -> RuleOutcome {
     let mut outcome = RuleOutcome { filled: false, unusable: Vec::new() };
-    let MappingInput { body, headers, .. } = cx.input;
-    if rule.when.as_ref().is_some_and(|c| !c.holds(body, headers)) {
+    if !eval::counts(rule.when.as_ref(), cx) {
         return outcome;
     }
     for source in &rule.sources {
-        match run_source(target, rule, source, cx, lead) {
+        let filled = eval::source(source, cx)
+            .and_then(|v| steps::run_all(&rule.then, v, cx))
+            .and_then(|v| fill(lead, target, v, cx));
+        match filled {
             Ok(true) => {
                 outcome.filled = true;
                 return outcome;
             }
             Ok(false) => {}
             Err(why) => outcome.unusable.push(Unusable {
-                target: target.clone(),
+                field: target.to_string(),
                 at: source.place.to_string(),
                 why,
             }),
@@ -130,29 +130,6 @@ fn run_rule(target: &Target, rule: &Rule, cx: &Cx<'_>, lead: &mut StandardLead) 
             from_json(default).and_then(|v| fill(lead, target, v, cx)).unwrap_or(false);
     }
     outcome
-}
-
-/// Fills the field from one source. `false`: nothing stands there.
-fn run_source(
-    target: &Target,
-    rule: &Rule,
-    source: &Source,
-    cx: &Cx<'_>,
-    lead: &mut StandardLead,
-) -> Result<bool, Unreadable> {
-    let MappingInput { body, headers, .. } = cx.input;
-    if source.when.as_ref().is_some_and(|c| !c.holds(body, headers)) {
-        return Ok(false);
-    }
-    let Some(found) = source.place.find(body, headers) else { return Ok(false) };
-    let mut value = found.value()?;
-    for step in source.then.iter().chain(&rule.then) {
-        value = steps::run(step, value, cx)?;
-    }
-    match value {
-        Val::Null => Ok(false),
-        value => fill(lead, target, value, cx),
-    }
 }
 
 fn missing(target: &Target, rule: &Rule) -> FieldFault {
@@ -178,16 +155,20 @@ fn no_contact(
     dropped: &[Unusable],
     known: &[FieldFault],
 ) -> Vec<FieldFault> {
-    let contact = [Target::Email, Target::Phone];
-    if known.iter().any(|f| f.field == "email" || f.field == "phone") {
+    let contact = ["email", "phone"];
+    if known.iter().any(|f| contact.contains(&f.field.as_str())) {
         return Vec::new();
     }
-    let wrong: Vec<_> =
-        dropped.iter().filter(|d| contact.contains(&d.target)).map(Unusable::fault).collect();
+    let wrong: Vec<_> = dropped
+        .iter()
+        .filter(|d| contact.contains(&d.field.as_str()))
+        .map(Unusable::fault)
+        .collect();
     if !wrong.is_empty() {
         return wrong;
     }
-    let looked: Vec<_> = contact.iter().filter_map(|t| rules.get(t)).map(places).collect();
+    let looked = [Target::Email, Target::Phone];
+    let looked: Vec<_> = looked.iter().filter_map(|t| rules.get(t)).map(places).collect();
     let message = format!(
         "There is neither an e-mail address nor a phone number; looked at {}.",
         looked.join(", ")
@@ -196,16 +177,12 @@ fn no_contact(
 }
 
 /// What follows from several fields together.
-fn complete(lead: &mut StandardLead, cx: &Cx<'_>, dropped: &[Unusable]) {
-    let defaults = cx.input.defaults;
+pub(super) fn complete(lead: &mut StandardLead, cx: &Cx<'_>) {
     if lead.budget.is_some() && lead.currency.is_none() {
-        lead.currency.clone_from(&defaults.currency);
+        lead.currency.clone_from(&cx.input().defaults.currency);
     }
     // A postal code means nothing without its country.
     if lead.postal_code.is_some() && lead.country.is_none() {
         lead.country = cx.postal_country().map(str::to_owned);
     }
-    lead.warnings.extend(dropped.iter().map(Unusable::warning));
-    lead.warnings.sort_unstable();
-    lead.warnings.dedup();
 }

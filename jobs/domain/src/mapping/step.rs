@@ -1,16 +1,16 @@
 //! The steps a value can go through, as they are written.
 
+use super::args::{FormatArgs, NullIf, PivotArgs, RangeArgs, RegexArgs, ReplaceArgs, SplitArgs};
 use super::date::DateRule;
-use super::value::{Val, from_json};
-use crate::normalise::{self, NumberLocale};
+use super::path::Path;
+use super::rule::Source;
+use super::words::{BooleanArgs, CountryArgs, NamePart, NumberArgs, PhoneArgs, Table};
 use serde::Deserialize;
-use serde::de::Error as _;
-use serde_json::Value;
-use std::collections::HashMap;
 
 /// One step of `then`. A step without arguments is written as its name (`"trim"`), one with
 /// arguments as an object of one member (`{"join": ", "}`); arguments that all have defaults may be
-/// left out (`"number"`). A step never sees an absent value.
+/// left out (`"number"`). A step never sees an absent value, and one that is not about lists is
+/// taken by every element of a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Step {
@@ -22,159 +22,145 @@ pub(super) enum Step {
     Lower,
     /// Upper case.
     Upper,
+    /// Every word begins with a capital.
+    Title,
+    /// Composed characters (Unicode NFC). Happens anyway when text is read.
+    Nfc,
+    /// Compatibility characters by their plain forms (Unicode NFKC).
+    Nfkc,
+    /// No NUL, control characters and marks of direction. Happens anyway when text is read.
+    Strip,
+    /// A value as text, numbers with their digits.
+    #[serde(alias = "to_string")]
+    Text,
+    /// This before it.
+    Prefix(String),
+    /// This behind it.
+    Suffix(String),
+    /// At most so many characters.
+    Truncate(usize),
+    /// The pieces between separators, or one of them.
+    Split(SplitArgs),
+    /// What a regular expression finds.
+    Regex(RegexArgs),
+    /// One text, or what a regular expression finds, by another.
+    Replace(ReplaceArgs),
+    /// These texts mean that nothing was sent.
+    NullIf(NullIf),
     /// The first word of a name, or all the others.
     SplitName(NamePart),
-    /// An array of scalars as one text, with this between them.
+    /// What stands under a heading in Markdown.
+    Section(String),
+    /// The value that a text of JSON stands for.
+    ParseJson,
+    /// `%41` and `+` as they are in URLs.
+    UrlDecode,
+    /// Base64, also that of URLs and without padding.
+    #[serde(rename = "base64_decode")]
+    Base64Decode,
+    /// `&amp;` and the other character references of HTML.
+    HtmlUnescape,
+    /// `&amp;` and the other character references of XML.
+    XmlUnescape,
+    /// One parameter of the URL's query; the URL may be relative.
+    QueryParam(String),
+    /// One segment of the URL's path, from 0, or from the end with -1.
+    PathSegment(i32),
+    /// A list of scalars as one text, with this between them.
     Join(String),
+    /// The first of a list.
+    First,
+    /// The last of a list.
+    Last,
+    /// One of a list, from 0, or from the end with -1.
+    Nth(i32),
+    /// How many there are.
+    Count,
+    /// Every value once.
+    Distinct,
+    /// The sum of numbers.
+    Sum,
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+    /// A list of keys and values as an object.
+    Pivot(PivotArgs),
+    /// What stands at a path in the value.
+    Get(Path),
     /// One value for another.
     Table(Table),
     /// A number as people write it, with or without its currency.
     Number(NumberArgs),
+    /// One end of a range of numbers.
+    Range(RangeArgs),
+    /// At most so many decimals.
+    Round(u32),
+    /// Times ten to this power.
+    Scale(i32),
+    /// The currency of an amount, a sign or a word.
+    Currency,
     /// Yes or no.
     Boolean(BooleanArgs),
     /// True if anything stands there, unless that itself says no.
     Present,
     /// An instant.
     Date(DateRule),
+    /// An instant as text.
+    FormatDate(FormatArgs),
     /// A phone number as E.164.
     Phone(PhoneArgs),
     /// An e-mail address in lower case.
     Email,
     /// A country as ISO 3166-1 alpha-2.
     Country(CountryArgs),
-    /// One parameter of the URL's query; the URL may be relative.
-    QueryParam(String),
+    /// Read apart, because its operand is a source.
+    #[serde(skip)]
+    Calculate(Calculation, Box<Source>),
 }
 
-/// See [`Step::SplitName`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum NamePart {
-    First,
-    Rest,
+/// What is calculated with an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calculation {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    /// The last so many digits are decimals.
+    ImpliedDecimals,
+    /// Cents: as many decimals as the currency has.
+    MinorUnits,
 }
 
-/// See [`Step::Table`].
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "TableArgs")]
-pub(super) struct Table {
-    /// By the lower-case text of what was sent.
-    pub values: HashMap<String, Val>,
-    /// What becomes of anything else.
-    pub otherwise: Otherwise,
+impl Calculation {
+    pub const ALL: [(&str, Self); 6] = [
+        ("add", Self::Add),
+        ("subtract", Self::Subtract),
+        ("multiply", Self::Multiply),
+        ("divide", Self::Divide),
+        ("implied_decimals", Self::ImpliedDecimals),
+        ("minor_units", Self::MinorUnits),
+    ];
 }
 
-/// What becomes of a value that is not in the table.
-#[derive(Clone, Debug)]
-pub(super) enum Otherwise {
-    /// It is unusable.
-    Error,
-    /// It stays what it is.
-    Keep,
-    /// It becomes this.
-    Value(Val),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TableArgs {
-    values: HashMap<String, Value>,
-    #[serde(default, rename = "else", deserialize_with = "given")]
-    otherwise: Option<Value>,
-    #[serde(default)]
-    keep: bool,
-}
-
-/// `null` is a value here, and not the same as absent.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
-impl TryFrom<TableArgs> for Table {
-    type Error = String;
-
-    fn try_from(args: TableArgs) -> Result<Self, Self::Error> {
-        let read = |value: &Value| match from_json(value) {
-            Ok(Val::Json(_)) => Err("a table gives texts, numbers, booleans or null".to_owned()),
-            other => other.map_err(|e| e.message),
-        };
-        if args.values.is_empty() {
-            return Err("the table is empty".to_owned());
-        }
-        let otherwise = match (&args.otherwise, args.keep) {
-            (Some(_), true) => return Err("a table has `else` or `keep`, not both".to_owned()),
-            (Some(value), false) => Otherwise::Value(read(value)?),
-            (None, true) => Otherwise::Keep,
-            (None, false) => Otherwise::Error,
-        };
-        let mut values = HashMap::new();
-        for (key, value) in &args.values {
-            let folded = normalise::text(key).unwrap_or_default().to_lowercase();
-            if values.insert(folded, read(value)?).is_some() {
-                return Err(format!("`{key}` is there twice, in other capitals"));
-            }
-        }
-        Ok(Self { values, otherwise })
+impl Step {
+    /// Is it about the whole of a list?
+    pub fn takes_lists(&self) -> bool {
+        matches!(
+            self,
+            Self::Join(_)
+                | Self::First
+                | Self::Last
+                | Self::Nth(_)
+                | Self::Count
+                | Self::Distinct
+                | Self::Sum
+                | Self::Min
+                | Self::Max
+                | Self::Pivot(_)
+                | Self::Get(_)
+                | Self::Text
+                | Self::Present
+        )
     }
-}
-
-/// See [`Step::Number`].
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct NumberArgs {
-    /// In place of the portal's.
-    pub locale: Option<NumberLocale>,
-}
-
-/// See [`Step::Boolean`]: words beside the usual ones.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct BooleanArgs {
-    #[serde(rename = "true", deserialize_with = "folded")]
-    pub yes: Vec<String>,
-    #[serde(rename = "false", deserialize_with = "folded")]
-    pub no: Vec<String>,
-}
-
-fn folded<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let words = Vec::<String>::deserialize(deserializer)?;
-    Ok(words.iter().map(|w| normalise::fold(w)).collect())
-}
-
-/// See [`Step::Phone`].
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct PhoneArgs {
-    /// Whose national numbers these are, in place of the lead's and the portal's country.
-    #[serde(deserialize_with = "country")]
-    pub country: Option<String>,
-}
-
-fn country<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    normalise::country(&text)
-        .map(|code| Some(code.to_owned()))
-        .ok_or_else(|| D::Error::custom(format!("`{text}` is no country; write a code such as PL")))
-}
-
-/// See [`Step::Country`].
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct CountryArgs {
-    /// Names beside the known ones.
-    #[serde(deserialize_with = "names")]
-    pub names: HashMap<String, String>,
-}
-
-fn names<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<HashMap<String, String>, D::Error> {
-    HashMap::<String, String>::deserialize(deserializer)?
-        .into_iter()
-        .map(|(name, code)| {
-            normalise::country(&code)
-                .map(|code| (normalise::fold(&name), code.to_owned()))
-                .ok_or_else(|| D::Error::custom(format!("`{code}` is no country code")))
-        })
-        .collect()
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::StandardLead;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -16,21 +17,30 @@ pub(super) fn apply(fields: Value, body: Value) -> Result<StandardLead, Vec<Fiel
     }))
     .unwrap();
     let headers = [("X-Campaign", "spring")].into_iter().collect();
-    let input = MappingInput { body: &body, headers: &headers, url: None, defaults: &defaults };
-    Mapping::parse(&source).unwrap().apply(&input)
+    let input = MappingInput {
+        body: &body,
+        headers: &headers,
+        url: Some("/in/shop-7/lead?campaign=a+b&key="),
+        defaults: &defaults,
+        received_at: Some("2026-11-22T15:00:00Z".parse().unwrap()),
+    };
+    match Mapping::parse(&source).unwrap().judge(&input, None) {
+        Judgement::Leads(mut leads) if leads.len() == 1 => leads.remove(0).lead,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// What a rule for a custom field gives: its value and the warnings.
-fn custom(rule: Value, body: Value) -> (Value, Vec<String>) {
+pub(super) fn custom(rule: Value, body: Value) -> (Value, Vec<String>) {
     let lead = apply(json!({"custom.x": rule}), body).unwrap();
     let value = lead.custom.map_or(Value::Null, |c| c["x"].clone());
     (value, lead.warnings)
 }
 
 /// The value alone; there must be no warning.
-fn value(rule: Value, body: Value) -> Value {
+pub(super) fn value(rule: Value, body: Value) -> Value {
     let (value, warnings) = custom(rule, body);
-    assert_eq!(warnings, [""; 0]);
+    assert_eq!(warnings, [""; 0], "{value}");
     value
 }
 
@@ -316,7 +326,7 @@ fn long_texts_are_cut_and_marked() {
 }
 
 /// Any JSON, with the names and texts that rules look for among the rest.
-fn any_json() -> impl Strategy<Value = Value> {
+pub(super) fn any_json() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         ".{0,40}",
         "[0-9 .,+()-]{0,20}",

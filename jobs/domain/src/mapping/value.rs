@@ -1,6 +1,5 @@
 //! A value on its way from the body to the lead.
 
-use super::rule::Found;
 use crate::normalise::{self, Unreadable};
 use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
@@ -20,6 +19,8 @@ pub(super) enum Val {
     /// A number, and the currency that stood with it.
     Num(Decimal, Option<&'static str>),
     Time(DateTime<Utc>),
+    /// Several values, none of them absent.
+    List(Vec<Val>),
     /// An array or object with something in it.
     Json(Value),
 }
@@ -28,16 +29,84 @@ impl Val {
     pub fn text(text: &str) -> Self {
         normalise::text(text).map_or(Self::Null, Self::Text)
     }
-}
 
-impl Found<'_> {
-    /// Fails only for numbers that a JSON reader does not keep exactly.
-    pub fn value(&self) -> Result<Val, Unreadable> {
-        match self {
-            Self::Text(text) => Ok(Val::text(text)),
-            Self::Json(value) => from_json(value),
+    /// Absent values are left out; one is no list.
+    pub fn list(values: Vec<Self>) -> Self {
+        let mut values: Vec<_> = values.into_iter().filter(|v| *v != Self::Null).collect();
+        match values.len() {
+            0 => Self::Null,
+            1 => values.remove(0),
+            _ => Self::List(values),
         }
     }
+
+    /// Does it hold several values?
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Json(Value::Array(_)))
+    }
+
+    /// The values it holds, lists within lists dissolved; a single one holds itself.
+    ///
+    /// # Errors
+    /// If one is a number that is not kept exactly.
+    pub fn into_elements(self) -> Result<Vec<Self>, Unreadable> {
+        let mut elements = Vec::new();
+        match self {
+            Self::Null => {}
+            Self::List(values) => {
+                for value in values {
+                    elements.append(&mut value.into_elements()?);
+                }
+            }
+            Self::Json(Value::Array(items)) => {
+                for item in &items {
+                    elements.append(&mut from_json(item)?.into_elements()?);
+                }
+            }
+            one => elements.push(one),
+        }
+        Ok(elements)
+    }
+
+    /// The one value that a field of one value reads: a list's first, an XML element's text.
+    pub fn into_scalar(self) -> Result<Self, Unreadable> {
+        match self {
+            Self::List(_) | Self::Json(Value::Array(_)) => {
+                match self.into_elements()?.into_iter().next() {
+                    Some(first) => first.into_scalar(),
+                    None => Ok(Self::Null),
+                }
+            }
+            Self::Json(Value::Object(members)) => match element_text(&members) {
+                Some(text) => from_json(text),
+                None if is_bare_element(&members) => Ok(Self::Null),
+                None => Ok(Self::Json(Value::Object(members))),
+            },
+            one => Ok(one),
+        }
+    }
+
+    /// As JSON, so that a path may lead into it: numbers as their digits.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(b) => Value::Bool(*b),
+            Self::Json(value) => value.clone(),
+            Self::List(values) => Value::Array(values.iter().map(Self::to_json).collect()),
+            Self::Text(text) => Value::String(text.clone()),
+            scalar => text_of(scalar).map_or(Value::Null, Value::String),
+        }
+    }
+}
+
+/// What stands between an XML element's tags, if it has attributes or children too.
+fn element_text(members: &Map<String, Value>) -> Option<&Value> {
+    members.get("#text")
+}
+
+/// An XML element with attributes alone.
+fn is_bare_element(members: &Map<String, Value>) -> bool {
+    members.keys().all(|key| key.starts_with('@'))
 }
 
 pub(super) fn from_json(value: &Value) -> Result<Val, Unreadable> {
@@ -50,6 +119,17 @@ pub(super) fn from_json(value: &Value) -> Result<Val, Unreadable> {
         Value::Object(members) if members.is_empty() => Val::Null,
         Value::Array(_) | Value::Object(_) => Val::Json(value.clone()),
     })
+}
+
+/// A scalar as clean text, for comparisons; also an XML element's.
+pub(super) fn plain_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => normalise::text(text),
+        Value::Bool(b) => Some(b.to_string()),
+        Value::Number(n) => Some(n.to_string()),
+        Value::Object(members) => element_text(members).and_then(plain_text),
+        Value::Null | Value::Array(_) => None,
+    }
 }
 
 /// An id of 20 digits that lost its last ones on the way in must not be taken for another's.
@@ -68,8 +148,8 @@ fn decimal(n: &Number) -> Result<Decimal, Unreadable> {
     Decimal::from_str(&text).or_else(|_| Decimal::from_scientific(&text)).map_err(|_| inexact())
 }
 
-/// A value as text: numbers with their digits, instants as RFC 3339, an array of scalars joined by
-/// a comma and a blank. `Val::Null` is the empty text.
+/// A value as text: numbers with their digits, instants as RFC 3339, a list of scalars joined by
+/// a comma and a blank, an XML element's text. `Val::Null` is the empty text.
 pub(super) fn text_of(value: &Val) -> Result<String, Unreadable> {
     Ok(match value {
         Val::Null => String::new(),
@@ -77,7 +157,14 @@ pub(super) fn text_of(value: &Val) -> Result<String, Unreadable> {
         Val::Bool(b) => b.to_string(),
         Val::Num(n, _) => n.to_string(),
         Val::Time(t) => t.to_rfc3339_opts(SecondsFormat::AutoSi, true),
-        Val::Json(Value::Array(items)) => joined(items, ", ")?,
+        Val::List(_) | Val::Json(Value::Array(_)) => joined(value.clone(), ", ")?,
+        Val::Json(Value::Object(members)) if element_text(members).is_some() => {
+            element_text(members)
+                .map(from_json)
+                .transpose()?
+                .map_or(Ok(String::new()), |v| text_of(&v))?
+        }
+        Val::Json(Value::Object(members)) if is_bare_element(members) => String::new(),
         Val::Json(_) => {
             return Err(Unreadable::new(
                 "not_text",
@@ -87,19 +174,15 @@ pub(super) fn text_of(value: &Val) -> Result<String, Unreadable> {
     })
 }
 
-/// The scalars of an array, the empty ones left out.
-pub(super) fn joined(items: &[Value], separator: &str) -> Result<String, Unreadable> {
+/// The scalars of a list, the empty ones left out.
+pub(super) fn joined(list: Val, separator: &str) -> Result<String, Unreadable> {
     let mut texts = Vec::new();
-    for item in items {
-        match from_json(item)? {
-            Val::Null => {}
-            Val::Json(_) => {
-                return Err(Unreadable::new(
-                    "not_text",
-                    "A list of lists or objects stands where text is expected.",
-                ));
-            }
-            scalar => texts.push(text_of(&scalar)?),
+    for element in list.into_elements()? {
+        let text = text_of(&element).map_err(|_| {
+            Unreadable::new("not_text", "A list of objects stands where text is expected.")
+        })?;
+        if !text.is_empty() {
+            texts.push(text);
         }
     }
     Ok(texts.join(separator))

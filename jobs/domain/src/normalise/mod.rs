@@ -40,18 +40,24 @@ const LONGEST_LOCAL: usize = 64;
 /// The longest postal codes in use have 10 characters.
 const LONGEST_POSTAL_CODE: usize = 16;
 
-/// NFC, line ends as `\n`, without NUL and other control characters and without marks that turn
-/// the direction of writing, trimmed. `None` if nothing is left.
+/// NFC, without NUL and other control characters and without marks that turn the direction of
+/// writing, trimmed. Line ends stay what they are, but a carriage return alone becomes one. `None`
+/// if nothing is left.
 #[must_use]
 pub fn text(raw: &str) -> Option<String> {
-    let unix: Cow<'_, str> = if raw.contains('\r') {
-        raw.replace("\r\n", "\n").replace('\r', "\n").into()
-    } else {
-        raw.into()
-    };
-    let clean: String = unix.chars().filter(|c| !is_unwanted(*c)).nfc().collect();
+    let ends: Cow<'_, str> = if raw.contains('\r') { line_ends(raw).into() } else { raw.into() };
+    let clean: String = ends.chars().filter(|c| !is_unwanted(*c)).nfc().collect();
     let clean = clean.trim();
     (!clean.is_empty()).then(|| clean.to_owned())
+}
+
+fn line_ends(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let mut chars = raw.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\r' && chars.peek() != Some(&'\n') { '\n' } else { c });
+    }
+    out
 }
 
 /// The same on one line: every run of white space becomes one blank.
@@ -75,7 +81,7 @@ pub fn shorten(text: &str, most: usize) -> String {
 
 fn is_unwanted(c: char) -> bool {
     match c {
-        '\n' | '\t' => false,
+        '\n' | '\r' | '\t' => false,
         // Directional overrides and isolates can make a text read as something else; the byte
         // order mark is an artefact of files; U+FFFE and U+FFFF are no characters.
         '\u{202A}'..='\u{202E}'

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 #[test]
 fn text_is_composed_trimmed_and_free_of_control_characters() {
     assert_eq!(text("  Jose\u{301}\0 \u{202E}x\u{7}  ").unwrap(), "José x");
-    assert_eq!(text("a\r\nb\rc\td").unwrap(), "a\nb\nc\td");
+    assert_eq!(text("a\r\nb\rc\td\r").unwrap(), "a\r\nb\nc\td");
     assert_eq!(text("  inner  kept  ").unwrap(), "inner  kept");
     assert_eq!(text(" \u{a0}\u{feff}\0\n"), None);
     assert_eq!(line(" a \n\t b\u{a0}c ").unwrap(), "a b c");

@@ -1,0 +1,173 @@
+//! Whatever is sent, and whatever is written as a mapping: nothing panics, the same input gives the
+//! same leads, what can be parsed survives storage.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::fs;
+use std::sync::LazyLock;
+use switchyard_domain::mapping::{Judgement, Mapping};
+use switchyard_domain::portal::PortalSettings;
+use switchyard_domain::{Headers, StandardLead};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Every document that ships, without how its sender shows who it is.
+static SEEDS: LazyLock<Vec<PortalSettings>> = LazyLock::new(|| {
+    let mut paths: Vec<_> = fs::read_dir(format!("{ROOT}/ops/seed/portals"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let read = |path| {
+        let mut settings: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        settings
+            .as_object_mut()
+            .unwrap()
+            .retain(|name, _| name != "api_key" && name != "signature");
+        PortalSettings::parse(&settings).unwrap()
+    };
+    paths.into_iter().map(read).collect()
+});
+
+/// The JSON bodies of the corpus.
+static BODIES: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let mut bodies = Vec::new();
+    for entry in fs::read_dir(format!("{ROOT}/tests/fixtures/portals")).unwrap() {
+        let path = entry.unwrap().path().join("request.json");
+        let request: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        bodies.extend(request["body"].as_str().and_then(|b| serde_json::from_str(b).ok()));
+    }
+    assert!(bodies.len() >= 10);
+    bodies
+});
+
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,30}".prop_map(Value::from),
+        "[0-9 .,+()€-]{0,20}".prop_map(Value::from),
+    ]
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    scalar().prop_recursive(5, 40, 6, |inner| {
+        let key = prop_oneof!["[a-e]", "id|key|name|values|email|@type|#text", ".{0,5}"];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(key, inner, 0..6)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+/// Puts a value at the place that the numbers lead to.
+fn put(value: &mut Value, way: &[usize], new: &Value) {
+    let Some((step, rest)) = way.split_first() else {
+        *value = new.clone();
+        return;
+    };
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            let at = step % items.len();
+            put(&mut items[at], rest, new);
+        }
+        Value::Object(members) if !members.is_empty() => {
+            let at = step % members.len();
+            put(members.values_mut().nth(at).unwrap(), rest, new);
+        }
+        other => *other = new.clone(),
+    }
+}
+
+/// A body of the corpus of which parts are something else.
+fn broken_body() -> impl Strategy<Value = Value> {
+    let change = (prop::collection::vec(any::<usize>(), 1..7), any_json());
+    (any::<prop::sample::Index>(), prop::collection::vec(change, 1..4)).prop_map(|(at, changes)| {
+        let mut body = at.get(&BODIES).clone();
+        for (way, new) in changes {
+            put(&mut body, &way, &new);
+        }
+        body
+    })
+}
+
+fn check(lead: &StandardLead) {
+    let stored = serde_json::to_string(lead).unwrap();
+    assert!(!stored.contains("\\u0000"), "a NUL that jsonb cannot hold: {stored}");
+    let back: StandardLead = serde_json::from_str(&stored).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), stored);
+}
+
+/// Words of the language among others.
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "fields|let|events|foreach|where|group_by|pivot|having|accept|ignore|honeypot|reason",
+        "email|phone|line_items|custom.a|consent.sms|consent_proof.a.at|utm|budget",
+        "from|path|const|header|query|segment|list|each|get|template|when|then|default|received_at",
+        "equals|in|not_in|exists|matches|lt|gte|all|any|not|key|value|order_by|required|on_error",
+        "split|regex|replace|null_if|table|values|number|range|date|formats|phone|multiply|nth|join",
+        "a|b.c|\\$\\.a|\\^\\.b|\\$name|a\\[\\*\\]|a\\[b=c\\]|\\{a\\}|name|min|sum|first|reject",
+        ".{0,8}",
+    ]
+}
+
+fn any_document() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![scalar(), word().prop_map(Value::from), word().prop_map(Value::from)];
+    leaf.prop_recursive(6, 40, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(word(), inner.clone(), 0..5)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+            (word(), inner.clone(), inner).prop_map(|(name, rule, step)| {
+                json!({"fields": {"email": "a", name: {"from": rule, "then": step}}})
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))] // the phone tables are slow unoptimised
+
+    #[test]
+    fn no_body_makes_any_portal_panic(body in prop_oneof![any_json(), broken_body(), broken_body()]) {
+        let headers: Headers = [("X-Shopify-Topic", "orders/create")].into_iter().collect();
+        let at = "2026-11-22T15:00:00Z".parse().unwrap();
+        for seed in SEEDS.iter() {
+            let judged = seed.judge(&body, &headers, Some("/in/x?campaign=%FF"), at);
+            let Judgement::Leads(leads) = &judged else { continue };
+            prop_assert!(!leads.is_empty() && leads.len() <= 1_000);
+            for one in leads {
+                if let Ok(lead) = &one.lead {
+                    check(lead);
+                    prop_assert!(one.fetch.is_some() || lead.email.is_some() || lead.phone.is_some());
+                    if let Ok(whole) = seed.enrich(lead.clone(), &body) {
+                        check(&whole);
+                    }
+                }
+            }
+            prop_assert_eq!(&judged, &seed.judge(&body, &headers, Some("/in/x?campaign=%FF"), at));
+        }
+    }
+
+    #[test]
+    fn no_document_makes_the_reader_panic(document in any_document(), body in any_json()) {
+        let faults = Mapping::validate(&document);
+        match Mapping::parse(&document) {
+            Err(found) => prop_assert_eq!(found, faults),
+            Ok(mapping) => {
+                prop_assert!(faults.is_empty());
+                let stored = serde_json::to_value(&mapping).unwrap();
+                prop_assert_eq!(&stored, &document);
+                prop_assert_eq!(&serde_json::from_value::<Mapping>(stored).unwrap(), &mapping);
+                let settings = PortalSettings::parse(&json!({ "mapping": document })).unwrap();
+                let at = "2026-11-22T15:00:00Z".parse().unwrap();
+                let _ = settings.judge(&body, &Headers::default(), None, at);
+            }
+        }
+    }
+}
