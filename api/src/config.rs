@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::time::Duration;
+use switchyard_catalog::outbound::GuardPolicy;
 
 /// Settings of the HTTP front. Durations are read as seconds (fractions allowed).
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +49,9 @@ pub struct ApiConfig {
     pub metrics_token: Option<SecretString>,
     /// The batching writer behind the webhooks.
     pub ingest: IngestConfig,
+    /// Which addresses webhook endpoints may have.
+    #[serde(skip)]
+    pub outbound: GuardPolicy,
     /// Failed sign-ins.
     pub throttle: ThrottleConfig,
 }
@@ -70,6 +74,7 @@ impl Default for ApiConfig {
             password_concurrency: 2,
             metrics_token: None,
             ingest: IngestConfig::default(),
+            outbound: GuardPolicy::default(),
             throttle: ThrottleConfig::default(),
         }
     }

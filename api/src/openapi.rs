@@ -25,6 +25,7 @@ const BEARER: &str = "bearer";
         (name = "sign-in", description = "Tokens."),
         (name = "agency", description = "An agency's own leads and territories."),
         (name = "line", description = "Events, leads, messages and portals, for operators."),
+        (name = "endpoints", description = "Outbound webhooks: who hears of what, and what became of it."),
         (name = "jobs", description = "Queues, jobs and workers, for operators."),
         (name = "agencies", description = "Agencies, for operators."),
         (name = "health", description = "Health and metrics.")

@@ -36,6 +36,7 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::events::routes())
         .merge(routes::line::routes())
         .merge(routes::portals::routes())
+        .merge(routes::endpoints::routes())
         .merge(routes::queues::routes())
         .merge(routes::limits::routes())
         .merge(routes::jobs::routes())

@@ -7,10 +7,10 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use secrecy::ExposeSecret;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use switchyard_api::{Api, ApiParts, Probe};
+use switchyard_api::{Api, ApiConfig, ApiParts, Probe};
 use switchyard_catalog::Platform;
 use switchyard_domain::secrets::MasterKey;
-use switchyard_providers::Providers;
+use switchyard_providers::{Providers, Webhooks};
 use switchyard_queue::{ArgsCipher, RedisWake, SystemClock, SystemEntropy, Wake};
 use switchyard_scheduler::Planned;
 use switchyard_store::{Db, Keyring, PgJobStore, PgWake};
@@ -68,6 +68,7 @@ impl Base {
             let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Fault::new("providers", told.join("; "))
         })?;
+        let providers = with_webhooks(&config, providers)?;
         let jobs = db.for_jobs().map_err(unusable)?;
         let platform = Platform { db: jobs, providers, lead_url: config.lead_url().into() };
         Ok(Self { config: Arc::new(config), db, wake, platform, cipher, end })
@@ -106,7 +107,10 @@ impl Base {
             keys: key,
             metrics: metrics()?,
             clock: Arc::new(SystemClock),
-            config: self.config.http.clone(),
+            config: ApiConfig {
+                outbound: self.config.outbound.clone(),
+                ..self.config.http.clone()
+            },
             probes: self.probes(),
         };
         switchyard_api::serve(listener, Api::new(parts), stop)
@@ -224,6 +228,17 @@ pub async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Fault> {
             .remedy("choose another with --listen, or stop who listens there")
             .caused_by(e)
     })
+}
+
+/// The providers with outbound webhooks. Without a master key these wait: the endpoints' secrets are
+/// sealed with it.
+fn with_webhooks(config: &Config, providers: Providers) -> Result<Providers, Fault> {
+    if config.secret_key.is_none() {
+        return Ok(providers);
+    }
+    let webhooks = Webhooks::new(config.outbound.clone(), config.master_key()?)
+        .map_err(|e| Fault::new("outbound", e.to_string()))?;
+    Ok(providers.sending_webhooks(webhooks))
 }
 
 fn unusable(e: switchyard_store::StoreFault) -> Fault {

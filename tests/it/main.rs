@@ -11,6 +11,7 @@ mod imports;
 mod kit;
 mod line;
 mod migrations;
+mod outbound;
 mod providers;
 mod rough;
 mod scheduler;

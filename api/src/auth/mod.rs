@@ -13,9 +13,10 @@ pub(crate) use accounts::Accounts;
 pub use caller::{Caller, bearer};
 pub use guard::{is_public, require_token};
 pub use permission::{
-    AgenciesManage, EventsRead, EventsRerun, JobsEnqueue, JobsManage, JobsRead, LeadsRead,
-    LeadsRespond, MessagesRead, OwnLeadsRead, PortalsManage, PortalsRead, QueuesManage, QueuesRead,
-    TerritoriesManage, TerritoriesRead, WorkersManage, WorkersRead,
+    AgenciesManage, EndpointsManage, EventsRead, EventsRerun, JobsEnqueue, JobsManage, JobsRead,
+    LeadsRead, LeadsRespond, MessagesRead, OwnEndpointsManage, OwnLeadsRead, PortalsManage,
+    PortalsRead, QueuesManage, QueuesRead, TerritoriesManage, TerritoriesRead, WorkersManage,
+    WorkersRead,
 };
 pub use permission::{Permission, Role, TABLE, may};
 pub use sign_in::Session;

@@ -81,6 +81,8 @@ permissions! {
     PortalsManage = "portals.manage" for [Admin];
     /// See and change agencies.
     AgenciesManage = "agencies.manage" for [Admin];
+    /// See and change webhook endpoints, and send again what they were told.
+    EndpointsManage = "endpoints.manage" for [Admin];
     /// See one's own leads.
     OwnLeadsRead = "own_leads.read" for [Agency];
     /// Accept and reject leads that were offered.
@@ -89,6 +91,8 @@ permissions! {
     TerritoriesRead = "territories.read" for [Agency];
     /// Add and remove one's own territories.
     TerritoriesManage = "territories.manage" for [Agency];
+    /// See and change one's own webhook endpoints, and send again what they were told.
+    OwnEndpointsManage = "own_endpoints.manage" for [Agency];
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod assets;
 mod bulk;
 mod data;
 mod deliveries;
+mod endpoints;
 mod error;
 mod errors;
 mod fleet;
@@ -85,6 +86,11 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/messages/{id}/resend", post(messages::resend)),
         ("/portals", get(portals::list)),
         ("/portals/{code}", get(portals::show)),
+        ("/endpoints", get(endpoints::list)),
+        ("/endpoints/{id}", get(endpoints::show)),
+        ("/endpoints/{id}/deliveries/{message}", get(endpoints::delivery)),
+        ("/endpoints/{id}/deliveries/{message}/resend", post(endpoints::resend)),
+        ("/endpoints/{id}/{verb}", post(endpoints::act)),
         ("/schedules", get(fleet::schedules)),
         ("/workers", get(fleet::workers)),
     ]

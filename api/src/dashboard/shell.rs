@@ -63,7 +63,13 @@ const MENU: &[Group] = &[
             item("/ops/workers", "Workers", "worker"),
         ],
     },
-    Group { title: "Setup", items: &[item("/ops/portals", "Portals", "portal")] },
+    Group {
+        title: "Setup",
+        items: &[
+            item("/ops/portals", "Portals", "portal"),
+            item("/ops/endpoints", "Endpoints", "send"),
+        ],
+    },
 ];
 
 impl Shell {

@@ -3,6 +3,7 @@
 pub(crate) mod admin_auth;
 pub(crate) mod agencies;
 pub(crate) mod bulk;
+pub(crate) mod endpoints;
 pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod health;

@@ -8,8 +8,8 @@
 //! have gone out. The next attempt finds the intent, marks the message `unknown` and gives up; only
 //! an operator sends it again, as a new message.
 
-use crate::Platform;
 use crate::fault::OrFail;
+use crate::{Platform, outbound};
 use serde_json::Value;
 use std::future::Future;
 use switchyard_domain::MessageId;
@@ -154,6 +154,10 @@ async fn record_once(
                 MessageState::Queued
             };
             messages::mark(&mut tx, id, state, &fault.to_string()).await.or_fail()?;
+            if state == MessageState::Failed {
+                let stamp = |job| cx.follow_up(job);
+                outbound::messages_failed(&mut tx, &[id], stamp).await.or_fail()?;
+            }
             tx.commit().await.or_fail()?;
             // The worker settles the job by the error that `deliver` makes of the answer.
             Ok(Outcome::Done)

@@ -2,11 +2,13 @@
 
 use crate::fault::OrFail;
 use crate::line::notify;
-use crate::{Platform, queues};
+use crate::outbound::facts;
+use crate::{Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_domain::distribution::next;
 use switchyard_domain::message::{LeadNotice, lead_email, lead_whatsapp};
+use switchyard_domain::outbound::{AssignmentFacts, Event};
 use switchyard_domain::{AgentId, AssignmentId, LeadId, LeadState, MessageId};
 use switchyard_queue::{Context, Job, JobError, JobResult, NewJob, Options, QueueName};
 use switchyard_store::distribution::{self, AssignmentReason, Audience, NewAssignment, Turn};
@@ -57,7 +59,10 @@ impl Job for DistributeLead {
         let (country, code) = (lead.data.country.as_deref(), lead.data.postal_code.as_deref());
         let turn = distribution::take_turn(&mut tx, lead.id, country, code).await.or_fail()?;
         let Some(turn) = turn else {
-            distribution::leave_unassigned(&mut tx, lead.id).await.or_fail()?;
+            if distribution::leave_unassigned(&mut tx, lead.id).await.or_fail()? {
+                let event = Event::LeadUnassigned(facts(&lead, LeadState::Unassigned));
+                outbound::tell(&mut tx, &[event], |job| cx.follow_up(job)).await.or_fail()?;
+            }
             return tx.done().await;
         };
         let agency = next(&turn.eligible, turn.last)
@@ -78,6 +83,9 @@ impl Job for DistributeLead {
         let jobs = notices.iter().map(|m| notify(m.id, m.agency, m.channel));
         let jobs: Vec<NewJob> = jobs.collect::<Result<_, _>>().or_fail()?;
         tx.enqueue_all(jobs.into_iter().map(|job| cx.follow_up(job)).collect()).await.or_fail()?;
+        let offer = AssignmentFacts { id: assignment.id, agency_id: agency };
+        let event = Event::LeadAssigned(facts(&lead, LeadState::Assigned), offer);
+        outbound::tell(&mut tx, &[event], |job| cx.follow_up(job)).await.or_fail()?;
         tx.done().await
     }
 }

@@ -44,9 +44,14 @@ pub mod line;
 mod messages_settle;
 mod notify_email;
 mod notify_whatsapp;
+pub mod outbound;
 mod platform;
 pub mod queues;
+mod webhook_flush;
+mod webhook_notice;
 mod webhook_process;
+mod webhook_send;
+mod webhook_tend;
 
 pub use deliveries_expire::ExpireKeys;
 pub use lead_distribute::DistributeLead;
@@ -55,7 +60,11 @@ pub use messages_settle::SettleMessages;
 pub use notify_email::NotifyEmail;
 pub use notify_whatsapp::NotifyWhatsApp;
 pub use platform::Platform;
+pub use webhook_flush::FlushEndpoint;
+pub use webhook_notice::TellOwner;
 pub use webhook_process::ProcessWebhook;
+pub use webhook_send::SendWebhook;
+pub use webhook_tend::TendWebhooks;
 
 use serde_json::json;
 use switchyard_queue::{Job, MissedPolicy, Registry, ScheduleSpec};
@@ -71,6 +80,10 @@ pub fn registry() -> Registry<Platform> {
         .with::<RescanUnassigned>()
         .with::<ExpireKeys>()
         .with::<SettleMessages>()
+        .with::<SendWebhook>()
+        .with::<FlushEndpoint>()
+        .with::<TellOwner>()
+        .with::<TendWebhooks>()
 }
 
 /// The cron table. What is periodic rescans, so a missed firing is made up for by the next.
@@ -87,6 +100,7 @@ pub fn schedules() -> Vec<ScheduleSpec> {
     vec![
         utc("rescan unassigned leads", "0 * * * * *", RescanUnassigned::KIND),
         utc("settle stranded messages", "20 */5 * * * *", SettleMessages::KIND),
+        utc("tend outbound webhooks", "40 * * * * *", TendWebhooks::KIND),
         utc("expire delivery keys", "30 */10 * * * *", ExpireKeys::KIND),
     ]
 }

@@ -1,7 +1,9 @@
 //! What people and senders set going, each in the caller's transaction: what is written and the
 //! job that follows commit together.
 
-use crate::{DistributeLead, NotifyEmail, NotifyWhatsApp, ProcessWebhook, RescanUnassigned};
+use crate::{
+    DistributeLead, NotifyEmail, NotifyWhatsApp, ProcessWebhook, RescanUnassigned, outbound,
+};
 use std::time::Duration;
 use switchyard_domain::delivery::DeliveryKey;
 use switchyard_domain::{AgencyId, EventId, Headers, LeadId, MessageId, PortalId};
@@ -25,7 +27,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    fn stamp(&self, job: NewJob) -> NewJob {
+    pub(crate) fn stamp(&self, job: NewJob) -> NewJob {
         job.caused_by(self.trace, self.request_id.as_deref())
     }
 }
@@ -92,7 +94,11 @@ pub async fn respond(
 ) -> Result<(), RespondFault> {
     let job = DistributeLead { lead };
     let next = NewJob::with_options(&job, job.urgent()).map_err(StoreFault::from)?;
-    distribution::respond(tx, lead, answer, cause.stamp(next)).await
+    let new = distribution::respond(tx, lead, answer, cause.stamp(next)).await?;
+    if let Some(responded) = new {
+        outbound::responded(tx, lead, answer, responded, |job| cause.stamp(job)).await?;
+    }
+    Ok(())
 }
 
 /// Adds territories and looks for leads that wait there. Gives how many are new.

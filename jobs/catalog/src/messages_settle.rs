@@ -2,7 +2,7 @@
 
 use crate::deliver::EFFECT;
 use crate::fault::OrFail;
-use crate::{NotifyEmail, NotifyWhatsApp, Platform, queues};
+use crate::{NotifyEmail, NotifyWhatsApp, Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_queue::{Context, Job, JobId, JobResult, Options, Outcome, QueueName, Retention};
@@ -38,6 +38,8 @@ impl Job for SettleMessages {
             let mut tx = cx.state().db.begin(Scope::Platform).await.or_fail()?;
             let looked = messages::settle_stranded(&mut tx, &kinds, EFFECT, after, BATCH).await;
             let looked = looked.or_fail()?;
+            let stamp = |job| cx.follow_up(job);
+            outbound::messages_failed(&mut tx, &looked.failed, stamp).await.or_fail()?;
             tx.commit().await.or_fail()?;
             if looked.settled > 0 {
                 tracing::warn!(messages = looked.settled, "messages whose jobs gave up");

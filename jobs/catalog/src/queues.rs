@@ -8,8 +8,10 @@ pub const WEBHOOKS: QueueName = QueueName("webhooks");
 pub const LEADS: QueueName = QueueName("leads");
 /// Messages that wait to be sent; a partition an agency.
 pub const NOTIFICATIONS: QueueName = QueueName("notifications");
+/// Webhooks that wait to be sent; a partition an endpoint.
+pub const OUTBOUND: QueueName = QueueName("outbound");
 /// Periodic work that nobody waits for.
 pub const MAINTENANCE: QueueName = QueueName("maintenance");
 
 /// Every queue.
-pub const ALL: [QueueName; 4] = [WEBHOOKS, LEADS, NOTIFICATIONS, MAINTENANCE];
+pub const ALL: [QueueName; 5] = [WEBHOOKS, LEADS, NOTIFICATIONS, OUTBOUND, MAINTENANCE];

@@ -1,7 +1,7 @@
 //! `webhook.process`: judges one event by its portal's settings of today; what fits becomes a lead.
 
 use crate::fault::OrFail;
-use crate::{DistributeLead, Platform, queues};
+use crate::{DistributeLead, Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_domain::mapping::{Judged, Judgement};
@@ -63,6 +63,7 @@ async fn keep(
     judged: Vec<Judged>,
 ) -> Result<Option<Vec<FieldFault>>, JobError> {
     let mut stored_any = false;
+    let mut made = Vec::new();
     let mut faults = Vec::new();
     for (ordinal, judged) in (0..).zip(judged) {
         match judged.lead {
@@ -70,6 +71,7 @@ async fn keep(
                 stored_any = true;
                 let stored = leads::store(tx, event, ordinal, &lead).await.or_fail()?;
                 if stored.new {
+                    made.push(stored.lead);
                     let next = NewJob::of(&DistributeLead { lead: stored.lead }).or_fail()?;
                     tx.enqueue(cx.follow_up(next)).await.or_fail()?;
                 }
@@ -77,6 +79,7 @@ async fn keep(
             Err(reasons) => faults.extend(reasons),
         }
     }
+    outbound::leads_created(tx, &made, |job| cx.follow_up(job)).await.or_fail()?;
     Ok((!stored_any).then_some(faults))
 }
 

@@ -58,12 +58,16 @@ ids! {
     AgentId;
     /// One lead offered to one agency.
     AssignmentId;
+    /// A receiver of our webhooks.
+    EndpointId;
     /// One webhook delivery that was accepted.
     EventId;
     /// A lead.
     LeadId;
     /// One message to one recipient over one channel.
     MessageId;
+    /// One thing that the platform tells its webhook endpoints.
+    OutboundMessageId;
     /// A sender of webhooks.
     PortalId;
 }

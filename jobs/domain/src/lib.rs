@@ -10,12 +10,14 @@ mod lead;
 pub mod mapping;
 pub mod message;
 pub mod normalise;
+pub mod outbound;
 pub mod portal;
 pub mod secrets;
 pub mod signature;
 
 pub use headers::Headers;
 pub use ids::{
-    AdministratorId, AgencyId, AgentId, AssignmentId, EventId, LeadId, MessageId, PortalId,
+    AdministratorId, AgencyId, AgentId, AssignmentId, EndpointId, EventId, LeadId, MessageId,
+    OutboundMessageId, PortalId,
 };
 pub use lead::{Consent, ConsentProof, FieldFault, LeadState, StandardLead};

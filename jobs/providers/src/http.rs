@@ -3,7 +3,7 @@
 use crate::{ConfigFault, SendError, SendFault};
 use chrono::DateTime;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
 use std::time::Duration;
 
 /// Most bytes of an answer that are looked at. Real ones have about a thousand.
@@ -26,6 +26,11 @@ pub(crate) struct Answer {
 /// # Errors
 /// If no TLS can be had on this machine.
 pub(crate) fn client(timeout: Duration) -> Result<Client, ConfigFault> {
+    builder(timeout).build().map_err(no_tls)
+}
+
+/// What every client of ours has in common.
+pub(crate) fn builder(timeout: Duration) -> ClientBuilder {
     // Whoever comes first installs it for the process; anybody else's choice is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
@@ -36,11 +41,14 @@ pub(crate) fn client(timeout: Duration) -> Result<Client, ConfigFault> {
         .timeout(timeout)
         .pool_idle_timeout(Duration::from_secs(30))
         .tcp_keepalive(Duration::from_secs(30))
-        .build()
-        .map_err(|e| ConfigFault {
-            key: "tls".to_owned(),
-            message: format!("no HTTPS on this machine: {e}; install the package ca-certificates"),
-        })
+}
+
+/// What is wrong with a machine on which no client can be made.
+pub(crate) fn no_tls(e: reqwest::Error) -> ConfigFault {
+    ConfigFault {
+        key: "tls".to_owned(),
+        message: format!("no HTTPS on this machine: {e}; install the package ca-certificates"),
+    }
 }
 
 /// Sends a request and reads the answer.
@@ -99,7 +107,7 @@ pub(crate) fn with_wait(class: SendFault, answer: &Answer) -> SendFault {
 }
 
 /// `Retry-After` in either form (RFC 9110, 10.2.3). A date is measured by the sender's own `Date`.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse::<u64>() {
         Ok(secs) => Duration::from_secs(secs),

@@ -1,10 +1,12 @@
 //! The way out: e-mail by SMTP, WhatsApp by Twilio or by Meta's Cloud API, and the capture box that
-//! stands in for both until an account is configured. One file a provider; every one says of a
+//! stands in for both until an account is configured; webhooks to addresses that agencies and
+//! partners chose, and the guard in front of such addresses. One file a provider; every one says of a
 //! failure whether to try again, to stop, or that nobody knows whether the message went out.
 
 mod capture;
 mod config;
 mod error;
+mod guard;
 mod http;
 mod message;
 mod meta;
@@ -13,6 +15,7 @@ mod smtp;
 mod smtp_session;
 mod twilio;
 mod twilio_codes;
+mod webhooks;
 
 pub use capture::Capture;
 pub use config::{
@@ -20,10 +23,12 @@ pub use config::{
     TwilioConfig, WhatsAppKind,
 };
 pub use error::{SendError, SendFault};
+pub use guard::{Fetched, GuardFault, GuardPolicy, GuardedClient, UrlRefused, is_public};
 pub use message::{Email, EmailSender, Receipt, WhatsApp, WhatsAppSender};
 pub use meta::Meta;
 pub use smtp::Smtp;
 pub use twilio::Twilio;
+pub use webhooks::{SealFault, Webhook, WebhookFault, Webhooks};
 
 use std::sync::Arc;
 
@@ -34,13 +39,19 @@ pub struct Providers {
     pub email: Arc<dyn EmailSender>,
     /// For `notify.whatsapp`.
     pub whatsapp: Arc<dyn WhatsAppSender>,
+    /// For `webhook.send`. Without a key it sends nothing, see [`Providers::sending_webhooks`].
+    pub webhooks: Webhooks,
 }
 
 impl Providers {
     /// Both capture boxes: every message is accepted and goes nowhere.
     #[must_use]
     pub fn capture() -> Self {
-        Self { email: Arc::new(Capture), whatsapp: Arc::new(Capture) }
+        Self {
+            email: Arc::new(Capture),
+            whatsapp: Arc::new(Capture),
+            webhooks: Webhooks::without_key(),
+        }
     }
 
     /// The senders that the configuration names. Opens no connection, so it succeeds while a
@@ -62,6 +73,12 @@ impl Providers {
             WhatsAppKind::Twilio => Arc::new(Twilio::new(&config.twilio).map_err(|f| vec![f])?),
             WhatsAppKind::Meta => Arc::new(Meta::new(&config.meta).map_err(|f| vec![f])?),
         };
-        Ok(Self { email, whatsapp })
+        Ok(Self { email, whatsapp, webhooks: Webhooks::without_key() })
+    }
+
+    /// The same with these outbound webhooks.
+    #[must_use]
+    pub fn sending_webhooks(self, webhooks: Webhooks) -> Self {
+        Self { webhooks, ..self }
     }
 }

@@ -3,6 +3,7 @@
 use crate::engine::coalesce::Coalescer;
 use crate::engine::lanes::LaneCache;
 use crate::engine::line::KEYED_PLANS;
+use crate::outbound::Subscriptions;
 use crate::{Result, Scope, StoreFault, Tx};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -112,6 +113,7 @@ pub struct Db {
     wake: Arc<dyn Wake>,
     lanes: Arc<LaneCache>,
     coalescer: Arc<Coalescer>,
+    subscriptions: Arc<Subscriptions>,
     cipher: Option<Arc<dyn ArgsCipher>>,
 }
 
@@ -133,6 +135,7 @@ impl Db {
             wake,
             lanes: Arc::default(),
             coalescer: Arc::default(),
+            subscriptions: Arc::default(),
             cipher: None,
         })
     }
@@ -192,6 +195,10 @@ impl Db {
 
     pub(crate) fn coalescer(&self) -> &Arc<Coalescer> {
         &self.coalescer
+    }
+
+    pub(crate) fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
     }
 
     pub(crate) fn lanes(&self) -> &LaneCache {

@@ -169,19 +169,20 @@ pub async fn assign(tx: &mut Tx, new: &NewAssignment) -> Result<Audience> {
     })
 }
 
-/// Writes down that nobody may get the lead. Platform scope, with the lead locked.
+/// Writes down that nobody may get the lead; gives whether that is new. Platform scope, with the lead
+/// locked.
 ///
 /// # Errors
 /// If the database is not available.
-pub async fn leave_unassigned(tx: &mut Tx, lead: LeadId) -> Result<()> {
-    sqlx::query(
+pub async fn leave_unassigned(tx: &mut Tx, lead: LeadId) -> Result<bool> {
+    let left = sqlx::query(
         "update switchyard.leads set state = 'unassigned', agency_id = null, updated_at = now()
          where id = $1 and state <> 'unassigned'",
     )
     .bind(lead.0)
     .execute(tx.conn())
     .await?;
-    Ok(())
+    Ok(left.rows_affected() > 0)
 }
 
 /// What an agency says to an offer.
@@ -207,8 +208,17 @@ pub enum RespondFault {
     Store(#[from] StoreFault),
 }
 
+/// An answer that was not given before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responded {
+    /// The offer.
+    pub assignment: AssignmentId,
+    /// Whose answer it is.
+    pub agency: AgencyId,
+}
+
 /// Takes the answer of the agency in whose (tenant) scope the transaction is. The same answer
-/// twice is fine. A rejection enqueues `next`, which gives the lead to another agency.
+/// twice is fine, and `None`. A rejection enqueues `next`, which gives the lead to another agency.
 ///
 /// Until then the lead is `new` and keeps the agency's id, because a tenant cannot write a row
 /// that it could not see; the agency's own list leaves such leads out.
@@ -220,9 +230,9 @@ pub async fn respond(
     lead: LeadId,
     answer: &Answer,
     next: NewJob,
-) -> Result<(), RespondFault> {
+) -> Result<Option<Responded>, RespondFault> {
     let row = sqlx::query(
-        "select id, state from switchyard.lead_assignments
+        "select id, agency_id, state from switchyard.lead_assignments
          where lead_id = $1 and agency_id = switchyard.tenant() for no key update",
     )
     .bind(lead.0)
@@ -235,7 +245,7 @@ pub async fn respond(
         Answer::Reject { note } => (AssignmentState::Rejected, LeadState::New, note.as_deref()),
     };
     if stands == wanted {
-        return Ok(());
+        return Ok(None);
     }
     if stands != AssignmentState::Offered {
         return Err(RespondFault::Conflict(stands));
@@ -246,7 +256,8 @@ pub async fn respond(
         // After the lead's update: its lock keeps a running `lead.distribute` from ending unseen.
         tx.enqueue(next).await?;
     }
-    Ok(())
+    let agency = AgencyId(row.try_get("agency_id").map_err(StoreFault::from)?);
+    Ok(Some(Responded { assignment: AssignmentId(assignment), agency }))
 }
 
 async fn write_answer(

@@ -14,6 +14,7 @@ mod leader;
 pub mod leads;
 pub mod messages;
 mod migrate;
+pub mod outbound;
 pub mod overview;
 mod pg_wake;
 pub mod portals;

@@ -262,10 +262,12 @@ pub async fn mark(tx: &mut Tx, id: MessageId, state: MessageState, error: &str) 
 }
 
 /// What one look at dead letters came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
     /// Messages that are settled now.
     pub settled: i64,
+    /// Those of them that certainly were not sent.
+    pub failed: Vec<MessageId>,
     /// Where to go on; `None`: that was all.
     pub next: Option<JobId>,
 }
@@ -285,7 +287,7 @@ pub async fn settle_stranded(
     after: Option<JobId>,
     limit: u32,
 ) -> Result<Stretch> {
-    let (settled, seen, last): (i64, i64, Option<Uuid>) = sqlx::query_as(
+    let (settled, failed, seen, last): (i64, Vec<Uuid>, i64, Option<Uuid>) = sqlx::query_as(
         "with dead as materialized (
            select id, last_error, case when args->>'message' ~ '^[0-9a-f-]{36}$'
                then (args->>'message')::uuid end as message
@@ -301,8 +303,9 @@ pub async fn settle_stranded(
                              'Its job ended before it was sent.') end
            from dead d left join engine.effects e on e.key = $4::text || d.message
            where m.id = d.message and m.state = 'queued' and e.state is distinct from 'done'
-           returning m.id)
-         select (select count(*) from settled), count(*),
+           returning m.id, m.state)
+         select (select count(*) from settled),
+                array(select id from settled where state = 'failed' order by id), count(*),
                 (select id from dead order by id desc limit 1)
          from dead",
     )
@@ -313,7 +316,7 @@ pub async fn settle_stranded(
     .fetch_one(tx.conn())
     .await?;
     let next = last.filter(|_| seen >= i64::from(limit)).map(JobId);
-    Ok(Stretch { settled, next })
+    Ok(Stretch { settled, failed: failed.into_iter().map(MessageId).collect(), next })
 }
 
 /// Why a message is not sent again.

@@ -2,6 +2,7 @@
 //! which jobs are enqueued. Wake-ups go out after the commit, never inside it.
 
 use crate::engine::{enqueue, lanes, settle, workflows};
+use crate::outbound::Subscriptions;
 use crate::{Db, Result, StoreFault};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, SqlStr, Transaction};
@@ -35,12 +36,13 @@ pub struct Tx {
     inner: Transaction<'static, Postgres>,
     db: Db,
     wakes: BTreeSet<WakeToken>,
+    resubscribed: bool,
 }
 
 impl Tx {
     pub(crate) async fn begin(db: &Db, scope: Scope) -> Result<Self> {
         let inner = db.begin_app(begin_in(scope)).await?;
-        Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new() })
+        Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new(), resubscribed: false })
     }
 
     /// Enqueues one job in this transaction.
@@ -82,6 +84,9 @@ impl Tx {
     /// If the commit failed. When the connection broke during it, the outcome is unknown.
     pub async fn commit(self) -> Result<()> {
         self.inner.commit().await?;
+        if self.resubscribed {
+            self.db.subscriptions().forget();
+        }
         if !self.wakes.is_empty() {
             let wakes: Vec<WakeToken> = self.wakes.into_iter().collect();
             self.db.wake().send(&wakes);
@@ -99,6 +104,15 @@ impl Tx {
 
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
         &mut self.inner
+    }
+
+    pub(crate) fn subscriptions(&self) -> &Subscriptions {
+        self.db.subscriptions()
+    }
+
+    /// What is known of subscriptions will not hold after this transaction.
+    pub(crate) fn forget_subscriptions(&mut self) {
+        self.resubscribed = true;
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the command line may say.
 
+mod endpoints;
 mod limits;
 mod search;
 
+pub(super) use endpoints::{EndpointAdd, Endpoints, ResendArgs};
 pub(super) use limits::{Kinds, LimitFor, LimitSet, Limits};
 pub(super) use search::{Bulk, BulkStart, FilterArgs, JobsSearch};
 
@@ -86,6 +88,11 @@ pub(super) enum Command {
     Kinds {
         #[command(subcommand)]
         command: Kinds,
+    },
+    /// Outbound webhooks: who hears of what, and what became of it
+    Endpoints {
+        #[command(subcommand)]
+        command: Endpoints,
     },
     /// Keys of encrypted arguments: what lies under each, and changing them
     Keys {

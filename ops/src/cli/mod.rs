@@ -4,6 +4,7 @@ mod admin;
 mod args;
 mod bulk;
 mod doctor;
+mod endpoints;
 mod enqueue;
 mod errors;
 mod jobs;
@@ -57,6 +58,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         }
         Command::Enqueue(enqueue) => enqueue::enqueue(&global, &enqueue, output).await,
         Command::Jobs { command } => jobs::run(&global, &command, output).await,
+        Command::Endpoints { command } => endpoints::run(&global, &command, output).await,
         Command::Keys { command } => keys::run(&global, &command, output).await,
         Command::Workflows { command } => workflows::run(&global, &command, output).await,
         Command::Bulk { command } => bulk::run(&global, &command, output).await,

@@ -92,6 +92,8 @@ pub(super) fn read(r: &mut Reader) -> ApiConfig {
         ),
         ingest: ingest(r, &d.ingest),
         throttle: throttle(r, &d.throttle),
+        // Its own section, see `outbound`.
+        outbound: d.outbound,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod fault;
 mod http;
+mod outbound;
 mod providers;
 mod reader;
 mod sources;
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use switchyard_api::ApiConfig;
-use switchyard_providers::ProvidersConfig;
+use switchyard_providers::{GuardPolicy, ProvidersConfig};
 use switchyard_scheduler::SchedulerConfig;
 use switchyard_store::DbConfig;
 use switchyard_store::maintenance::KeepDays;
@@ -89,6 +90,8 @@ pub struct Config {
     pub http: ApiConfig,
     /// E-mail and WhatsApp.
     pub providers: ProvidersConfig,
+    /// Which addresses outbound webhooks may have.
+    pub outbound: GuardPolicy,
     /// Where workers and schedulers that run alone show metrics and a sign of life.
     pub metrics_listen: Option<SocketAddr>,
     /// The log.
@@ -207,6 +210,7 @@ fn read(mut r: Reader, data_dir: PathBuf, needs: Needs) -> Result<Config, Config
         scheduler: scheduler(&mut r),
         http: http::read(&mut r),
         providers: providers::read(&mut r),
+        outbound: outbound::read(&mut r),
         metrics_listen: r.optional(
             "metrics.listen",
             "Where `work` and `schedule` show metrics and a sign of life",

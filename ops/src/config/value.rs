@@ -26,9 +26,15 @@ impl<'a> Given<'a> {
             ),
             Value::Array(_, items) => items
                 .iter()
-                .map(|v| v.as_str().map(str::to_owned))
+                .map(|v| {
+                    let number = || v.to_u128().map(|n| n.to_string());
+                    v.as_str().map(str::to_owned).or_else(number)
+                })
                 .collect::<Option<Vec<_>>>()
-                .map_or(Self::Other("a list of other things than text"), Self::List),
+                .map_or(
+                    Self::Other("a list of other things than text and whole numbers"),
+                    Self::List,
+                ),
             Value::Dict(..) => Self::Other("a section"),
             Value::Char(..) | Value::Empty(..) => Self::Other("nothing"),
         }
@@ -98,6 +104,22 @@ impl Setting for u64 {
         match given {
             Given::Whole(n) => Some(*n),
             Given::Text(s) => s.replace('_', "").parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn written(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for bool {
+    const WANTED: &'static str = "true or false";
+
+    fn read(given: &Given<'_>) -> Option<Self> {
+        match given {
+            Given::Yes(b) => Some(*b),
+            Given::Text(s) => s.parse().ok(),
             _ => None,
         }
     }

@@ -11,6 +11,6 @@ mod jobs_enqueue;
 mod limits;
 mod sign_in;
 mod slow;
-mod support;
+pub mod support;
 mod webhooks;
 mod workflows;

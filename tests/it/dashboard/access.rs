@@ -12,7 +12,7 @@ use uuid::Uuid;
 fn filled(path: &str) -> String {
     let id = Uuid::nil().to_string();
     let path = path.replace("{id}", &id).replace("{verb}", "retry").replace("{queue}", "leads");
-    let path = path.replace("{kind}", "lead.distribute");
+    let path = path.replace("{kind}", "lead.distribute").replace("{message}", &id);
     let path = path.replace("{fingerprint}", "9f86d081884c7d65");
     let path = path.replace("{code}", "demo").replace("{name}", "ops.css");
     if path == "/" { "/ops".to_owned() } else { format!("/ops{path}") }

@@ -3,6 +3,7 @@
 
 mod access;
 mod actions;
+mod endpoints;
 mod limits;
 mod live;
 mod progress;

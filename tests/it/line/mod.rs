@@ -4,6 +4,6 @@
 mod flow;
 mod ingest;
 mod notify;
-mod support;
+pub mod support;
 mod tenants;
 mod turns;

@@ -3,6 +3,7 @@
 
 mod http;
 mod meta;
+mod receiver;
 mod record;
 mod smtp;
 mod smtp_session;
@@ -10,6 +11,7 @@ mod twilio;
 
 pub use http::HttpStep;
 pub use meta::FakeMeta;
+pub use receiver::{FakeReceiver, headers_of, text_of};
 pub use record::{Counts, Received, Record, Script};
 pub use smtp::{Answer, Certificates, FakeSmtp, SmtpOptions, SmtpStage, SmtpStep};
 pub use twilio::FakeTwilio;
