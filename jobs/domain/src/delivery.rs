@@ -50,10 +50,26 @@ pub fn key(
     body: &Value,
     raw_body: &[u8],
 ) -> DeliveryKey {
+    key_at(settings, headers, None, body, raw_body)
+}
+
+/// The same where the query of the delivery's address is known: an id may stand there.
+#[must_use]
+pub fn key_at(
+    settings: &PortalSettings,
+    headers: &Headers,
+    query: Option<&str>,
+    body: &Value,
+    raw_body: &[u8],
+) -> DeliveryKey {
     let id = match &settings.delivery_id {
         None => None,
         Some(DeliveryId::Header(name)) => headers.get(name).map(str::to_owned),
         Some(DeliveryId::Path(path)) => path.find(body).and_then(scalar_id),
+        Some(DeliveryId::Query(name)) => query.and_then(|query| {
+            let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+            parameters.find(|(k, _)| k == name).map(|(_, v)| v.into_owned())
+        }),
     };
     // NUL is what a text column cannot hold.
     match id.map(|id| id.trim().replace('\0', "")).filter(|id| !id.is_empty()) {
@@ -107,7 +123,7 @@ mod tests {
     fn what_is_no_id_falls_back_to_the_bodys_hash() {
         assert_eq!(stored(Value::Null, &json!({"id": 1})), HASH);
         assert_eq!(stored(json!({"header": "x-other"}), &json!({})), HASH);
-        // A number past 2^64 has lost its last digits: another event's id may read the same.
+        // A number that is none of 64 bits: another event's id may read the same.
         let inexact: Value = serde_json::from_str("123456789012345678901234567890").unwrap();
         for id in [json!(null), json!(""), json!(" "), json!({}), json!([1]), json!(true), inexact]
         {

@@ -1,6 +1,6 @@
 //! Everything about a portal except its secrets: who may send, how, and what its fields mean.
 
-use crate::body::{self, BodyFault};
+use crate::body::{self, BodyFault, LARGEST_BODY, Member, Opened};
 use crate::headers::is_field_name;
 use crate::mapping::{Enrich, Mapping, Path};
 use crate::normalise;
@@ -12,9 +12,18 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+mod credential;
+mod door;
+mod handshake;
 mod leads;
+mod limits;
 #[cfg(test)]
 mod tests;
+
+pub use credential::ApiKeyPlace;
+pub use door::Door;
+pub use handshake::{Handshake, Shaken};
+pub use limits::{Limits, Per, Rate};
 
 /// The format of settings that this program writes and reads.
 const FORMAT: u32 = 1;
@@ -43,59 +52,9 @@ pub struct PortalSettings {
     pub enrich: Option<Enrich>,
     /// What an accepted delivery is answered.
     pub reply: Reply,
-}
-
-/// Where a sender puts its API key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "in", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ApiKeyPlace {
-    /// In a header.
-    Header {
-        /// Its name.
-        name: String,
-        /// What stands before the key, such as `Bearer `.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        prefix: String,
-    },
-    /// In the URL's path, after the portal's code.
-    Path,
-    /// In the URL's query.
-    Query {
-        /// The parameter's name.
-        name: String,
-    },
-    /// Nowhere: the signature alone says who it is.
-    None,
-}
-
-impl Default for ApiKeyPlace {
-    fn default() -> Self {
-        Self::Header { name: "X-API-Key".to_owned(), prefix: String::new() }
-    }
-}
-
-impl ApiKeyPlace {
-    /// The key as presented: from the headers, from the path segment after the code, or from the
-    /// raw query string, wherever this portal's key belongs.
-    #[must_use]
-    pub fn presented(
-        &self,
-        headers: &Headers,
-        path: Option<&str>,
-        query: Option<&str>,
-    ) -> Option<String> {
-        let key = match self {
-            Self::Header { name, prefix } => {
-                headers.get(name)?.strip_prefix(prefix.as_str())?.to_owned()
-            }
-            Self::Path => path?.to_owned(),
-            Self::Query { name } => url::form_urlencoded::parse(query?.as_bytes())
-                .find(|(k, _)| k == name)
-                .map(|(_, v)| v.into_owned())?,
-            Self::None => return None,
-        };
-        Some(key).filter(|k| !k.is_empty())
-    }
+    /// Addresses, handshakes, limits, and how bodies are read.
+    #[serde(flatten)]
+    pub door: Door,
 }
 
 /// Where a sender puts the id of a delivery.
@@ -106,6 +65,8 @@ pub enum DeliveryId {
     Header(String),
     /// In the body, at this path.
     Path(Path),
+    /// In the URL's query, as this parameter.
+    Query(String),
 }
 
 /// What holds where the sender does not say.
@@ -167,9 +128,9 @@ impl PortalSettings {
                 "enrich",
                 "reply",
             ];
-            if !KNOWN.contains(&name.as_str()) {
-                let message =
-                    format!("`{name}` is no setting; the settings are {}.", KNOWN.join(", "));
+            if !KNOWN.contains(&name.as_str()) && !Door::KNOWN.contains(&name.as_str()) {
+                let known = [&KNOWN[..], &Door::KNOWN[..]].concat().join(", ");
+                let message = format!("`{name}` is no setting; the settings are {known}.");
                 faults.push(FieldFault::new(pointer(name), "unknown_setting", message));
             }
         }
@@ -179,10 +140,20 @@ impl PortalSettings {
         let delivery_id = member(members, "delivery_id", &mut faults);
         let defaults = member(members, "defaults", &mut faults).unwrap_or_default();
         let reply = member(members, "reply", &mut faults).unwrap_or_default();
+        let door = Door::read(members, &mut faults);
         let (mapping, enrich) = leads::read_mapping(members, &mut faults);
         let Some(mapping) = mapping else { return Err(faults) };
-        let settings =
-            Self { format, api_key, signature, delivery_id, defaults, mapping, enrich, reply };
+        let settings = Self {
+            format,
+            api_key,
+            signature,
+            delivery_id,
+            defaults,
+            mapping,
+            enrich,
+            reply,
+            door,
+        };
         faults.extend(settings.validate());
         if faults.is_empty() { Ok(settings) } else { Err(faults) }
     }
@@ -202,28 +173,33 @@ impl PortalSettings {
         if let Some(scheme) = &self.signature {
             faults.extend(scheme.faults("/signature"));
         }
-        if let Some(DeliveryId::Header(name)) = &self.delivery_id {
-            check_header("/delivery_id/header", name, &mut faults);
+        match &self.delivery_id {
+            Some(DeliveryId::Header(name)) => {
+                check_header("/delivery_id/header", name, &mut faults);
+            }
+            Some(DeliveryId::Query(name)) if name.is_empty() => faults.push(FieldFault::new(
+                "/delivery_id/query",
+                "required",
+                "Name the query parameter that holds the delivery's id.",
+            )),
+            _ => {}
         }
+        faults.extend(self.door.faults(self.signature.is_some()));
         faults.extend(self.reply.faults());
         faults
     }
 
     fn check_api_key(&self, faults: &mut Vec<FieldFault>) {
-        match &self.api_key {
-            ApiKeyPlace::Header { name, .. } => check_header("/api_key/name", name, faults),
-            ApiKeyPlace::Query { name } if name.is_empty() => faults.push(FieldFault::new(
-                "/api_key/name",
-                "required",
-                "Name the query parameter that holds the API key.",
-            )),
-            ApiKeyPlace::None if self.signature.is_none() => faults.push(FieldFault::new(
+        faults.extend(self.api_key.faults());
+        let known_otherwise = self.signature.is_some() || !self.door.ip_allow.is_empty();
+        if self.api_key == ApiKeyPlace::None && !known_otherwise {
+            faults.push(FieldFault::new(
                 "/api_key",
                 "unauthenticated",
-                "Anybody could send: without an API key the requests must be signed. Say where the \
-                 key is (header, path or query), or add a signature.",
-            )),
-            ApiKeyPlace::Query { .. } | ApiKeyPlace::Path | ApiKeyPlace::None => {}
+                "Anybody could send: without an API key the requests must be signed, or come from \
+                 known addresses. Say where the key is (header, path, query, basic or body), or add \
+                 `signature` or `ip_allow`.",
+            ));
         }
     }
 
@@ -237,12 +213,30 @@ impl PortalSettings {
         names
     }
 
-    /// The decoded body of a delivery: what mappings and delivery ids look at.
+    /// The decoded body of a delivery: what mappings and delivery ids look at. A key inside of it
+    /// is masked.
     ///
     /// # Errors
     /// [`BodyFault`]: what is wrong with the body, for the sender.
     pub fn decode(&self, headers: &Headers, body: &[u8]) -> Result<Value, BodyFault> {
-        body::decode(headers.get("content-type"), body)
+        let limit = self.door.body.limits.bytes_or(LARGEST_BODY);
+        self.open(headers, body, limit).map(|opened| opened.value)
+    }
+
+    /// The same for the front: with the key that stood in the body, and with what is to be stored.
+    /// `limit` bounds the inflated body, in bytes.
+    ///
+    /// # Errors
+    /// [`BodyFault`].
+    pub fn open(&self, headers: &Headers, body: &[u8], limit: usize) -> Result<Opened, BodyFault> {
+        let settings = &self.door.body;
+        match &self.api_key {
+            ApiKeyPlace::Body { name } => {
+                let member = Member::parse(name).ok_or_else(BodyFault::no_key)?;
+                body::open(settings, headers, body, limit, &member)
+            }
+            _ => body::open_plain(settings, headers, body, limit),
+        }
     }
 }
 

@@ -178,6 +178,60 @@ pub fn api_key_matches(stored: &[u8], presented: &str) -> bool {
     hash_api_key(presented).ct_eq(stored).into()
 }
 
+/// The shortest password or token that a sender may have chosen, in characters. Real senders issue
+/// such; what is tried out at the door is throttled by their portals' audit, not by length.
+const SHORTEST_CREDENTIAL: usize = 5;
+const LONGEST_CREDENTIAL: usize = 1024;
+/// First byte of a stored credential that was not made by us: HMAC under the master key follows.
+const KEYED: u8 = 1;
+
+/// Why a password or token is refused. Never quotes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialFault {
+    /// Easily guessed.
+    #[error("the password or token has fewer than 5 characters")]
+    TooShort,
+    /// Probably a whole file.
+    #[error("the password or token has more than 1024 bytes")]
+    TooLong,
+    /// It would not arrive as it is.
+    #[error("the password or token begins or ends with a blank, or holds a control character")]
+    Blanks,
+}
+
+/// What is stored of a credential that the sender chose. Unlike one of [`new_api_key`] it may be
+/// guessable, so its hash is keyed: who reads the database alone can try nothing out.
+///
+/// # Errors
+/// If it is too short or too long, or cannot be sent as it is.
+pub fn hash_credential(keys: &MasterKey, text: &str) -> Result<Vec<u8>, CredentialFault> {
+    if text.chars().count() < SHORTEST_CREDENTIAL {
+        return Err(CredentialFault::TooShort);
+    }
+    if text.len() > LONGEST_CREDENTIAL {
+        return Err(CredentialFault::TooLong);
+    }
+    if text.trim() != text || text.chars().any(char::is_control) {
+        return Err(CredentialFault::Blanks);
+    }
+    Ok(keyed(keys, text))
+}
+
+/// Is this the credential that `stored` stands for, by [`hash_credential`] or [`hash_api_key`]?
+/// Takes the same time wherever they differ.
+#[must_use]
+pub fn credential_matches(keys: &MasterKey, stored: &[u8], presented: &str) -> bool {
+    match stored.first() {
+        Some(&KEYED) if stored.len() == 33 => keyed(keys, presented).ct_eq(stored).into(),
+        _ => api_key_matches(stored, presented),
+    }
+}
+
+fn keyed(keys: &MasterKey, text: &str) -> Vec<u8> {
+    let hash = keys.keyed_hash("portal.credential", text.as_bytes());
+    [&[KEYED][..], &hash].concat()
+}
+
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::rng().fill_bytes(&mut bytes); // a CSPRNG, seeded by the operating system
@@ -260,5 +314,20 @@ mod tests {
         assert!(!api_key_matches(&hash_api_key(&a), &b));
         assert!(!api_key_matches(&hash_api_key(&a)[..31], &a));
         assert!(!api_key_matches(&[], ""));
+    }
+
+    #[test]
+    fn chosen_credentials_match_themselves_under_one_master_key() {
+        let stored = hash_credential(&key(1), "pa:ss").unwrap();
+        assert!(credential_matches(&key(1), &stored, "pa:ss"));
+        assert!(!credential_matches(&key(1), &stored, "pa:sS"));
+        assert!(!credential_matches(&key(2), &stored, "pa:ss"), "useless without the master key");
+        assert!(credential_matches(&key(1), &hash_api_key("sk_x"), "sk_x"));
+        assert!(!credential_matches(&key(1), &[], ""));
+        assert_eq!(hash_credential(&key(1), "four"), Err(CredentialFault::TooShort));
+        assert_eq!(hash_credential(&key(1), &"x".repeat(1025)), Err(CredentialFault::TooLong));
+        for bad in [" token", "token\n", "to\0ken"] {
+            assert_eq!(hash_credential(&key(1), bad), Err(CredentialFault::Blanks), "{bad:?}");
+        }
     }
 }

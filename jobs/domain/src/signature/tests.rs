@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
+use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 /// <https://docs.svix.com/receiving/verifying-payloads/how-manual>, also the test vector of the
 /// Standard Webhooks reference libraries; the signature was recomputed with Python's `hmac`.
@@ -13,11 +17,17 @@ const TIME: i64 = 1_614_265_330;
 const BODY: &[u8] = br#"{"test": 2432232314}"#;
 const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
-fn standard() -> SignatureScheme {
-    SignatureScheme::StandardWebhooks { tolerance_seconds: 300 }
+pub(super) fn scheme(written: Value) -> SignatureScheme {
+    let scheme: SignatureScheme = serde_json::from_value(written).unwrap();
+    assert_eq!(scheme.faults(""), []);
+    scheme
 }
 
-fn at(seconds: i64) -> DateTime<Utc> {
+fn standard() -> SignatureScheme {
+    scheme(json!({"scheme": "standard_webhooks"}))
+}
+
+pub(super) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap()
 }
 
@@ -114,13 +124,9 @@ fn both_secrets_are_live_during_a_rotation_and_the_old_one_dies_after_it() {
 fn hmac_over_the_body_accepts_githubs_documented_vector() {
     let hex = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
     let base64 = STANDARD.encode(hex::decode(hex).unwrap());
-    let scheme = |encoding| SignatureScheme::HmacSha256 {
-        header: "X-Hub-Signature-256".to_owned(),
-        encoding,
-        prefix: "sha256=".to_owned(),
-    };
     let judge = |encoding, value: &str, body: &[u8]| {
-        let scheme = scheme(encoding);
+        let scheme = scheme(json!({"scheme": "hmac_sha256", "header": "X-Hub-Signature-256",
+            "encoding": encoding, "prefix": "sha256="}));
         let secrets = SigningSecrets::parse(&scheme, "It's a Secret to Everybody").unwrap();
         let headers = [("x-hub-signature-256", value)].into_iter().collect();
         verify(&scheme, &secrets, &SignedRequest::new(&headers, body), at(0)).map_err(|f| f.code())
@@ -139,23 +145,20 @@ fn hmac_over_the_body_accepts_githubs_documented_vector() {
 
 #[test]
 fn weak_secrets_are_refused_and_none_is_printed() {
-    let hmac = SignatureScheme::HmacSha256 {
-        header: "X-Sign".to_owned(),
-        encoding: Encoding::Hex,
-        prefix: String::new(),
-    };
+    let hmac = scheme(json!({"scheme": "hmac_sha256", "header": "X-Sign"}));
     let fault = |scheme: &SignatureScheme, text: &str| {
         SigningSecrets::parse(scheme, text).map(|_| ()).unwrap_err()
     };
     assert_eq!(fault(&hmac, ""), SecretFault::Empty);
     assert_eq!(fault(&hmac, " \n "), SecretFault::Empty);
-    assert_eq!(fault(&hmac, "fifteen letters"), SecretFault::TooShort { got: 15, least: 16 });
+    assert_eq!(fault(&hmac, "letters"), SecretFault::TooShort { got: 7, least: 8 });
+    assert!(SigningSecrets::parse(&hmac, "letter 8").is_ok());
+    let file = "x".repeat(1025);
+    assert_eq!(fault(&hmac, &file), SecretFault::TooLong { got: 1025, most: 1024 });
     assert_eq!(fault(&hmac, "a\nb\nc"), SecretFault::TooMany);
     assert_eq!(fault(&standard(), "whsec_"), SecretFault::Empty);
-    assert_eq!(fault(&standard(), "whsec_c2hvcnQ="), SecretFault::TooShort { got: 5, least: 24 });
+    assert_eq!(fault(&standard(), "whsec_c2hvcnQ="), SecretFault::TooShort { got: 5, least: 8 });
     assert_eq!(fault(&standard(), "whsec_not base64"), SecretFault::NotBase64);
-    let long = STANDARD.encode([7; 65]);
-    assert_eq!(fault(&standard(), &long), SecretFault::TooLong { got: 65, most: 64 });
     // One weak secret beside a strong one is as bad.
     assert!(SigningSecrets::parse(&standard(), &format!("{SECRET}\nwhsec_c2hvcnQ=")).is_err());
     let secrets = SigningSecrets::parse(&standard(), SECRET).unwrap();
@@ -169,6 +172,10 @@ fn schemes_are_written_with_their_name_and_nothing_unknown() {
     assert!(read(r#"{"scheme":"standard_webhooks","tolerance":1}"#).is_err());
     assert!(read(r#"{"scheme":"hmac_sha256"}"#).is_err());
     assert!(read(r#"{"scheme":"md5"}"#).is_err());
+    assert!(read(r#"{"scheme":"github","prefix":"x"}"#).is_err());
+    let written =
+        json!({"scheme": "hmac_sha256", "header": "X-A", "encoding": "hex", "prefix": ""});
+    assert_eq!(serde_json::to_value(scheme(written.clone())).unwrap(), written);
 }
 
 proptest! {
@@ -183,7 +190,7 @@ proptest! {
     #[test]
     fn what_is_signed_verifies_and_one_changed_bit_does_not(
         body in prop::collection::vec(any::<u8>(), 1..200),
-        key in prop::collection::vec(any::<u8>(), 24..=64),
+        key in prop::collection::vec(any::<u8>(), 8..=64),
         bit in any::<prop::sample::Index>(),
     ) {
         let message = [b"id.1000.".as_slice(), &body].concat();
