@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use switchyard_queue::{Outbox, Wake, WakeToken};
 use tokio::sync::broadcast;
@@ -46,6 +46,15 @@ impl fmt::Debug for PgWake {
     }
 }
 
+/// What the two sides tell each other. While this process listens, what it sends is handed on here, at
+/// the moment when it goes out, and skipped when it comes back.
+#[derive(Default)]
+struct Own {
+    /// The backend of the sending connection.
+    backend: AtomicU32,
+    listening: AtomicBool,
+}
+
 impl PgWake {
     /// Starts both sides in the background; they end with `shutdown`.
     ///
@@ -56,10 +65,10 @@ impl PgWake {
         let notify = config.options(ENGINE_ROLE, "switchyard notify")?.options(WATCHFUL);
         let outbox = Arc::new(Outbox::default());
         let (arrived, _) = broadcast::channel(BACKLOG);
-        let own = Arc::new(AtomicU32::new(0));
+        let own = Arc::new(Own::default());
         let listening = receive(listen, arrived.clone(), own.clone());
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(listening).map(drop));
-        let notifying = transmit(notify, outbox.clone(), own);
+        let notifying = transmit(notify, outbox.clone(), arrived.clone(), own);
         tokio::spawn(shutdown.run_until_cancelled_owned(notifying).map(drop));
         Ok(Arc::new(Self { outbox, arrived }))
     }
@@ -67,10 +76,6 @@ impl PgWake {
 
 impl Wake for PgWake {
     fn send(&self, tokens: &[WakeToken]) {
-        for token in tokens {
-            // Nobody may be subscribed; that is no fault.
-            let _ = self.arrived.send(*token);
-        }
         self.outbox.push(tokens);
     }
 
@@ -80,11 +85,7 @@ impl Wake for PgWake {
 }
 
 /// Hands on what arrives, over one connection after the other.
-async fn receive(
-    options: PgConnectOptions,
-    arrived: broadcast::Sender<WakeToken>,
-    own: Arc<AtomicU32>,
-) {
+async fn receive(options: PgConnectOptions, arrived: broadcast::Sender<WakeToken>, own: Arc<Own>) {
     let mut wait = RECONNECT[0];
     loop {
         match listen(&options).await {
@@ -92,7 +93,9 @@ async fn receive(
                 wait = RECONNECT[0];
                 // Nobody may be subscribed; that is no fault.
                 let _ = arrived.send(WakeToken::Resync);
+                own.listening.store(true, Ordering::Release);
                 let why = hand_on(&mut listener, &arrived, &own).await;
+                own.listening.store(false, Ordering::Release);
                 tracing::warn!(error = %why, "wake-ups: the listening connection broke");
             }
             Err(e) => tracing::debug!(error = %e, "wake-ups: no listening connection"),
@@ -127,17 +130,16 @@ async fn listen(options: &PgConnectOptions) -> Result<(PgListener, OnePool)> {
     Ok((listener, OnePool(pool)))
 }
 
-/// Ends when the connection is gone, with the reason. What this process sent (its backend is `own`)
-/// was handed on when it was sent.
+/// Ends when the connection is gone, with the reason.
 async fn hand_on(
     listener: &mut PgListener,
     arrived: &broadcast::Sender<WakeToken>,
-    own: &AtomicU32,
+    own: &Own,
 ) -> sqlx::Error {
     let gone = |kind: std::io::ErrorKind| sqlx::Error::Io(kind.into());
     loop {
         match tokio::time::timeout(PING_EVERY, listener.try_recv()).await {
-            Ok(Ok(Some(n))) if n.process_id() == own.load(Ordering::Acquire) => {}
+            Ok(Ok(Some(n))) if n.process_id() == own.backend.load(Ordering::Acquire) => {}
             Ok(Ok(Some(notification))) => {
                 // A word that is no token comes from a newer program; the sweep finds the work.
                 for token in notification.payload().split(' ').filter_map(|t| t.parse().ok()) {
@@ -160,10 +162,21 @@ async fn hand_on(
 
 /// Sends what waits in the outbox. A batch that could not be sent is sent again, so a token may
 /// arrive twice but is not lost.
-async fn transmit(options: PgConnectOptions, outbox: Arc<Outbox>, own: Arc<AtomicU32>) {
+async fn transmit(
+    options: PgConnectOptions,
+    outbox: Arc<Outbox>,
+    arrived: broadcast::Sender<WakeToken>,
+    own: Arc<Own>,
+) {
     let mut connection: Option<PgConnection> = None;
     loop {
         let batch = outbox.take().await;
+        // What goes out before this process listens is covered by the `Resync` that begins it.
+        if own.listening.load(Ordering::Acquire) {
+            for token in &batch {
+                let _ = arrived.send(*token);
+            }
+        }
         let payloads: Vec<String> = batch
             .chunks(PER_PAYLOAD)
             .map(|c| c.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
@@ -182,7 +195,7 @@ async fn transmit(options: PgConnectOptions, outbox: Arc<Outbox>, own: Arc<Atomi
 async fn notify(
     options: &PgConnectOptions,
     connection: &mut Option<PgConnection>,
-    own: &AtomicU32,
+    own: &Own,
     payloads: &[String],
 ) -> Result<()> {
     let open = match connection {
@@ -191,7 +204,7 @@ async fn notify(
             let mut new = PgConnection::connect_with(options).await?;
             let pid: i32 =
                 sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut new).await?;
-            own.store(pid.unsigned_abs(), Ordering::Release);
+            own.backend.store(pid.unsigned_abs(), Ordering::Release);
             connection.insert(new)
         }
     };

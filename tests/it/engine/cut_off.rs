@@ -13,7 +13,7 @@ async fn a_begin_that_is_cut_off_leaves_no_connection_inside_a_transaction() {
     // Warm, so that what is cut off is `begin` and not the connecting.
     test.db.ping().await.unwrap();
     let mut cut = 0;
-    for polls in (1..=6).cycle().take(48) {
+    for polls in (1..=6).cycle().take(120) {
         let mut begin = Box::pin(test.db.begin(Scope::Platform));
         let mut ended = false;
         for _ in 0..polls {
