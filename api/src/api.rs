@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
 use switchyard_domain::secrets::MasterKey;
-use switchyard_queue::{Clock, KindInfo, NewJob, Registry};
+use switchyard_queue::{Clock, Counters, KindInfo, LocalCounters, NewJob, Registry};
 use switchyard_store::Db;
 use tokio_util::sync::CancellationToken;
 
@@ -83,12 +83,20 @@ pub struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) portals: Portals,
+    /// How much the portals may send.
+    pub(crate) counters: Arc<dyn Counters>,
 }
 
 impl Api {
-    /// Puts the front together.
+    /// Puts the front together; limits are counted in this process.
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
+        Self::counting(parts, Arc::new(LocalCounters::default()))
+    }
+
+    /// The same with counters that are shared with other replicas.
+    #[must_use]
+    pub fn counting(parts: ApiParts, counters: Arc<dyn Counters>) -> Self {
         let config = &parts.config;
         Self(Arc::new(Inner {
             tokens: TokenKeys::from_seed(&parts.keys.jwt_seed()),
@@ -97,6 +105,7 @@ impl Api {
             passwords: Passwords::new(config.password_concurrency),
             throttle: Throttle::new(config.throttle.clone()),
             portals: Portals::new(config),
+            counters,
             parts,
         }))
     }

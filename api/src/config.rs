@@ -28,6 +28,9 @@ pub struct ApiConfig {
     /// Trusted proxies in front. The client's address is the n-th entry of `X-Forwarded-For` from
     /// the right; with 0 the header is ignored and the peer is the client.
     pub forwarded_hops: u8,
+    /// The address under which senders reach this server (scheme and host), for those who sign it;
+    /// without it, what their request says.
+    pub public_url: Option<String>,
     /// How long a portal's settings are believed, found or not found.
     #[serde(with = "seconds")]
     pub portal_cache_ttl: Duration,
@@ -66,6 +69,7 @@ impl Default for ApiConfig {
             drain_timeout: Duration::from_secs(20),
             max_connections: 4096,
             forwarded_hops: 0,
+            public_url: None,
             portal_cache_ttl: Duration::from_secs(2),
             portal_cache_entries: 10_000,
             account_cache_ttl: Duration::from_secs(5),

@@ -255,7 +255,7 @@ fn refused_by(constraint: &str) -> Option<ApiError> {
         "portals_code_key" => ApiError::conflict("portal_exists", "this portal code is taken"),
         "portals_authenticated" => ApiError::unprocessable(
             "portal_unauthenticated",
-            "a portal needs an API key or a signing secret",
+            "a portal needs an API key, a signing secret or a list of addresses",
         ),
         "lead_assignments_one_open" => {
             ApiError::conflict("lead_taken", "the lead has been given to another agency")

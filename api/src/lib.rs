@@ -2,9 +2,11 @@
 //! and the operators' dashboard. Handlers parse, call and map; SQL is in `store`.
 
 mod api;
+mod audit;
 pub mod auth;
 mod config;
 pub mod dashboard;
+mod door;
 mod envelope;
 mod error;
 mod extract;

@@ -6,10 +6,11 @@ use axum::http::StatusCode;
 use moka::future::Cache;
 use std::sync::Arc;
 use std::time::Duration;
-use switchyard_domain::portal::PortalSettings;
-use switchyard_domain::secrets::{MasterKey, PORTAL_SIGNING, api_key_matches};
+use switchyard_domain::portal::{ApiKeyPlace, Limits, PortalSettings, Rate};
+use switchyard_domain::secrets::{MasterKey, PORTAL_SIGNING, credential_matches};
 use switchyard_domain::signature::{self, SignedRequest, SigningSecrets};
-use switchyard_domain::{FieldFault, Headers, PortalId};
+use switchyard_domain::{FieldFault, PortalId};
+use switchyard_queue::{Allowance, Refill};
 use switchyard_store::portals::{self, Portal};
 use switchyard_store::{Db, Scope};
 
@@ -18,8 +19,10 @@ pub(crate) struct Sender {
     pub(crate) id: PortalId,
     pub(crate) code: String,
     pub(crate) settings: PortalSettings,
-    key_hash: Option<Vec<u8>>,
-    secrets: Option<SigningSecrets>,
+    /// Hashes of the live keys: the newest, and the former one during a rotation.
+    keys: Vec<Vec<u8>>,
+    verify_token: Option<Vec<u8>>,
+    pub(crate) secrets: Option<SigningSecrets>,
 }
 
 /// What is remembered of a code. Unknown and inactive are one: nobody is to tell them apart.
@@ -115,56 +118,91 @@ fn sender(portal: Portal, keys: &MasterKey) -> Result<Sender, String> {
             Some(SigningSecrets::parse(scheme, text).map_err(|e| e.to_string())?)
         }
     };
-    if portal.api_key_hash.is_none() && secrets.is_none() {
+    let takes_key = settings.api_key != ApiKeyPlace::None;
+    if portal.api_key_hash.is_none() && secrets.is_none() && takes_key {
         return Err("it has neither an API key nor a signature".to_owned());
+    }
+    if secrets.is_none() && !takes_key && settings.door.ip_allow.is_empty() {
+        return Err("nothing says who may send".to_owned());
+    }
+    let token = settings.door.handshake.as_ref().is_some_and(|h| h.token.is_some());
+    if token && portal.verify_token_hash.is_none() {
+        return Err("it answers to a verify token, but has none".to_owned());
     }
     Ok(Sender {
         id: portal.id,
         code: portal.code,
         settings,
-        key_hash: portal.api_key_hash,
+        keys: portal.api_key_hash.into_iter().chain(portal.former_key_hash).collect(),
+        verify_token: portal.verify_token_hash,
         secrets,
     })
 }
 
 impl Sender {
-    /// Compares the presented key with the stored hash, in constant time. A portal without a key
-    /// is known by its signature.
+    /// Compares the presented key with the live ones, in constant time. A portal without a key is
+    /// known by its signature or its addresses.
     ///
     /// # Errors
     /// 401, the same for a missing and for a wrong key.
-    pub(crate) fn check_key(
-        &self,
-        headers: &Headers,
-        path: Option<&str>,
-        query: Option<&str>,
-    ) -> Result<(), ApiError> {
-        let Some(hash) = &self.key_hash else { return Ok(()) };
-        let presented = self.settings.api_key.presented(headers, path, query);
-        let right = match &presented {
-            Some(key) => api_key_matches(hash, key),
-            // A portal that has a key, but whose settings say it is sent nowhere, signs.
-            None => self.settings.api_key == switchyard_domain::portal::ApiKeyPlace::None,
-        };
+    pub(crate) fn check_key(&self, api: &Api, presented: Option<&str>) -> Result<(), ApiError> {
+        // A portal that has a key, but whose settings say it is sent nowhere, signs.
+        if self.keys.is_empty() || self.settings.api_key == ApiKeyPlace::None {
+            return Ok(());
+        }
+        let right = presented.is_some_and(|key| {
+            self.keys.iter().any(|hash| credential_matches(&api.keys, hash, key))
+        });
         let message = "the API key of this portal is missing or wrong";
         right.then_some(()).ok_or_else(|| ApiError::unauthorized("invalid_api_key", message))
     }
 
-    /// Checks the signature over the raw body, if this portal signs.
+    /// Is this the token that the portal's owner gave to the sender for its question?
+    pub(crate) fn is_verify_token(&self, api: &Api, text: &str) -> bool {
+        self.verify_token.as_ref().is_some_and(|hash| credential_matches(&api.keys, hash, text))
+    }
+
+    /// Checks the signature over the request as it came, if this portal signs.
     ///
     /// # Errors
     /// 401 with the reason, for the portal's owner.
     pub(crate) fn check_signature(
         &self,
         api: &Api,
-        headers: &Headers,
-        body: &[u8],
+        request: &SignedRequest<'_>,
     ) -> Result<(), ApiError> {
         let (Some(scheme), Some(secrets)) = (&self.settings.signature, &self.secrets) else {
             return Ok(());
         };
-        let request = SignedRequest::new(headers, body);
-        signature::verify(scheme, secrets, &request, api.clock.now())
+        signature::verify(scheme, secrets, request, api.clock.now())
             .map_err(|e| ApiError::unauthorized(e.code(), e.to_string()))
+    }
+
+    /// Takes one of what the portal may send.
+    ///
+    /// # Errors
+    /// 429 with the time to wait.
+    pub(crate) async fn check_limits(&self, api: &Api) -> Result<(), ApiError> {
+        let limits = &self.settings.door.limits;
+        if limits.is_unlimited() {
+            return Ok(());
+        }
+        let key = format!("portal:{}", self.id);
+        let taken = api.counters.take(&key, allowance(limits), api.clock.now());
+        let message = "this portal sends more than was agreed; please send again later";
+        taken.await.map_err(|wait| ApiError::too_many(wait, message))
+    }
+
+    /// Must the body be read before it is known who sends?
+    pub(crate) fn is_known_by_body(&self) -> bool {
+        self.settings.api_key.is_in_body() || self.secrets.is_some()
+    }
+}
+
+fn allowance(limits: &Limits) -> Allowance {
+    let refill = |rate: Rate| Refill { count: rate.count, period: rate.per.length() };
+    Allowance {
+        rate: limits.rate.map(|rate| (refill(rate), limits.burst())),
+        quota: limits.quota.map(refill),
     }
 }

@@ -1,5 +1,6 @@
 //! Puts the routes, the documentation and the layers together.
 
+use crate::audit::Audit;
 use crate::auth::require_token;
 use crate::ingest::Ingest;
 use crate::middleware::{describe, harden, observe};
@@ -37,6 +38,7 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::line::routes())
         .merge(routes::portals::routes())
         .merge(routes::endpoints::routes())
+        .merge(routes::portal_doors::routes())
         .merge(routes::queues::routes())
         .merge(routes::limits::routes())
         .merge(routes::jobs::routes())
@@ -52,15 +54,31 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
     (router, document)
 }
 
+/// What is written behind the webhooks.
+pub(crate) struct Writers {
+    ingest: Ingest,
+    audit: Audit,
+}
+
+impl Writers {
+    /// Writes what waits and ends.
+    pub(crate) async fn drain(&self) {
+        self.ingest.drain().await;
+        self.audit.drain().await;
+    }
+}
+
 /// The front and the writers behind its webhooks.
-pub(crate) fn app(api: Api) -> (Router, Ingest) {
+pub(crate) fn app(api: Api) -> (Router, Writers) {
     describe();
     let ingest = Ingest::start(&api.db, &api.config.ingest);
+    let audit = Audit::start(&api.db);
     let (router, document) = split();
     let docs = SwaggerUi::new("/api/docs").url("/api/openapi.json", document);
     let router = router
         .merge(Router::from(docs))
         .layer(Extension(ingest.clone()))
+        .layer(Extension(audit.clone()))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), require_token))
         .nest("/ops", dashboard::router(api.clone()))
@@ -69,7 +87,7 @@ pub(crate) fn app(api: Api) -> (Router, Ingest) {
         .layer(from_fn(harden))
         .layer(from_fn_with_state(api.clone(), observe))
         .with_state(api);
-    (router, ingest)
+    (router, Writers { ingest, audit })
 }
 
 async fn unknown_route() -> ApiError {

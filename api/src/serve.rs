@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 /// If the listener has no address.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let (router, ingest) = app(api.clone());
+    let (router, writers) = app(api.clone());
     let tasks = TaskTracker::new();
     let room = Arc::new(Semaphore::new(api.config.max_connections.max(1)));
     tracing::info!(%address, "listening");
@@ -67,7 +67,7 @@ pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken)
     if tokio::time::timeout(api.config.drain_timeout, tasks.wait()).await.is_err() {
         tracing::warn!("some requests did not end in time and are cut off");
     }
-    ingest.drain().await;
+    writers.drain().await;
     Ok(())
 }
 

@@ -11,7 +11,9 @@ use switchyard_api::{Api, ApiConfig, ApiParts, Probe};
 use switchyard_catalog::Platform;
 use switchyard_domain::secrets::MasterKey;
 use switchyard_providers::{Providers, Webhooks};
-use switchyard_queue::{ArgsCipher, RedisWake, SystemClock, SystemEntropy, Wake};
+use switchyard_queue::{
+    ArgsCipher, Counters, LocalCounters, RedisCounters, RedisWake, SystemClock, SystemEntropy, Wake,
+};
 use switchyard_scheduler::Planned;
 use switchyard_store::{Db, Keyring, PgJobStore, PgWake};
 use tokio::net::TcpListener;
@@ -101,21 +103,32 @@ impl Base {
     /// If there is no master key, or the listener breaks.
     pub async fn api(&self, listener: TcpListener, stop: CancellationToken) -> Result<(), Fault> {
         let key = self.config.master_key()?;
+        let mut http = self.config.http.clone();
+        http.public_url = self.config.public_url.as_ref().map(ToString::to_string);
+        http.outbound = self.config.outbound.clone();
         let parts = ApiParts {
             db: self.db.clone(),
             registry: Arc::new(switchyard_catalog::registry()),
             keys: key,
             metrics: metrics()?,
             clock: Arc::new(SystemClock),
-            config: ApiConfig {
-                outbound: self.config.outbound.clone(),
-                ..self.config.http.clone()
-            },
+            config: http,
             probes: self.probes(),
         };
-        switchyard_api::serve(listener, Api::new(parts), stop)
+        switchyard_api::serve(listener, Api::counting(parts, self.counters()?), stop)
             .await
             .map_err(|e| Fault::new("listen", "the API's listener broke").caused_by(e))
+    }
+
+    /// Limits on HTTP: shared through Redis where there is one.
+    fn counters(&self) -> Result<Arc<dyn Counters>, Fault> {
+        let Some(url) = &self.config.redis_url else {
+            return Ok(Arc::new(LocalCounters::default()));
+        };
+        let prefix = format!("{}:", self.config.redis_prefix);
+        let counters = RedisCounters::new(url.expose_secret(), &prefix)
+            .map_err(|e| Fault::new("redis", "the address of Redis is of no use").caused_by(e))?;
+        Ok(Arc::new(counters))
     }
 
     /// What readiness looks at beside the database.

@@ -285,7 +285,8 @@ pub(super) fn curl_to(headers: &HeaderMap, portal: &PortalRow, body: &str) -> St
         ApiKeyPlace::Header { name, prefix } => header = format!(" -H '{name}: {prefix}YOUR_KEY'"),
         ApiKeyPlace::Path => url.push_str("/YOUR_KEY"),
         ApiKeyPlace::Query { name } => url.push_str(&format!("?{name}=YOUR_KEY")),
-        ApiKeyPlace::None => {}
+        ApiKeyPlace::Basic { user } => header = format!(" -u '{user}:YOUR_PASSWORD'"),
+        ApiKeyPlace::Body { .. } | ApiKeyPlace::None => {}
     }
     format!("curl '{url}' \\\n {header} -H 'Content-Type: application/json' \\\n  -d {body}")
 }

@@ -2,7 +2,7 @@
 
 use super::assets::Asset;
 use super::error::Screen;
-use super::format::When;
+use super::format::{When, grouped};
 use super::jobs::missing;
 use super::overview::curl_to;
 use super::shell::{Shell, page};
@@ -12,8 +12,9 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
-use switchyard_store::Scope;
 use switchyard_store::overview::{self, PortalRow};
+use switchyard_store::refusals::{self, Circuit, Refusal};
+use switchyard_store::{Scope, portals};
 
 /// A portal's row.
 struct PortalView {
@@ -23,12 +24,16 @@ struct PortalView {
     auth: &'static str,
     version: i32,
     rejected: i64,
+    /// The share of requests refused in the last hour, or a dash.
+    refused: String,
     updated: When,
 }
 
 impl PortalView {
-    fn new(row: &PortalRow, now: DateTime<Utc>) -> Self {
+    fn new(row: &PortalRow, circuits: &[Circuit], now: DateTime<Utc>) -> Self {
+        let circuit = circuits.iter().find(|c| c.portal == row.id);
         Self {
+            refused: circuit.and_then(rate).unwrap_or_else(|| "–".to_owned()),
             code: row.code.clone(),
             name: row.name.clone(),
             active: row.active,
@@ -56,9 +61,62 @@ struct Portals {
 pub(super) async fn list(State(api): State<Api>, _: Caller<PortalsRead>, shell: Shell) -> Screen {
     let mut tx = api.db.begin(Scope::Platform).await?;
     let rows = overview::portals(&mut tx).await?;
+    let circuits = refusals::circuits(&mut tx, None).await?;
     tx.rollback().await?;
-    let rows = rows.iter().map(|p| PortalView::new(p, shell.now)).collect();
+    let rows = rows.iter().map(|p| PortalView::new(p, &circuits, shell.now)).collect();
     page(&Portals { rows, shell: shell.at("/ops/portals") })
+}
+
+/// The share of refused requests, for people; `None` if nothing came.
+fn rate(circuit: &Circuit) -> Option<String> {
+    circuit.error_rate().map(|rate| format!("{:.1} %", rate * 100.0))
+}
+
+/// How many refusals the portal's page shows.
+const REFUSALS_SHOWN: i64 = 20;
+
+/// The last hour at the door.
+struct CircuitView {
+    taken: String,
+    refused: String,
+    /// In hundredths, or empty if nothing came.
+    rate: String,
+    codes: Vec<(String, String)>,
+}
+
+impl From<Option<&Circuit>> for CircuitView {
+    fn from(circuit: Option<&Circuit>) -> Self {
+        let rate = circuit.and_then(rate);
+        let codes = circuit.iter().flat_map(|c| &c.codes);
+        Self {
+            taken: grouped(circuit.map_or(0, |c| c.taken)),
+            refused: grouped(circuit.map_or(0, |c| c.refused)),
+            rate: rate.unwrap_or_default(),
+            codes: codes.map(|(code, n)| (code.clone(), grouped(*n))).collect(),
+        }
+    }
+}
+
+/// A refused request's row.
+struct RefusalView {
+    at: When,
+    address: String,
+    status: u16,
+    code: String,
+    message: String,
+}
+
+impl RefusalView {
+    fn new(refusal: &Refusal, now: DateTime<Utc>) -> Self {
+        let request = &refusal.request;
+        Self {
+            at: When::new(refusal.at, now),
+            address: request.address.clone(),
+            status: request.status,
+            code: request.code.clone(),
+            message: request.message.clone(),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -66,6 +124,9 @@ pub(super) async fn list(State(api): State<Api>, _: Caller<PortalsRead>, shell: 
 struct Portal {
     shell: Shell,
     p: PortalView,
+    paused: Option<When>,
+    circuit: CircuitView,
+    refusals: Vec<RefusalView>,
     curl: String,
     settings: String,
 }
@@ -80,10 +141,16 @@ pub(super) async fn show(
 ) -> Screen {
     let mut tx = api.db.begin(Scope::Platform).await?;
     let found = overview::portal(&mut tx, &code).await;
-    tx.rollback().await?;
     let row = found.map_err(|e| missing(e, "There is no portal with this code."))?;
+    let paused = portals::get(&mut tx, row.id).await?.paused_at;
+    let circuits = refusals::circuits(&mut tx, Some(row.id)).await?;
+    let refused = refusals::list(&mut tx, row.id, None, REFUSALS_SHOWN).await?;
+    tx.rollback().await?;
     page(&Portal {
-        p: PortalView::new(&row, shell.now),
+        paused: paused.map(|at| When::new(at, shell.now)),
+        circuit: CircuitView::from(circuits.first()),
+        refusals: refused.iter().map(|r| RefusalView::new(r, shell.now)).collect(),
+        p: PortalView::new(&row, &circuits, shell.now),
         curl: curl_to(&headers, &row, "@delivery.json"),
         settings: serde_json::to_string_pretty(&row.settings).map_err(ApiError::internal)?,
         shell: shell.at("/ops/portals"),

@@ -69,7 +69,7 @@ impl<T: DeserializeOwned> OptionalFromRequest<Api> for ApiJson<T> {
 ///
 /// # Errors
 /// 415.
-pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), ApiError> {
+fn json_only(headers: &HeaderMap) -> Result<(), ApiError> {
     let refuse = |message: &'static str| {
         Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message))
     };

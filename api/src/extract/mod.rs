@@ -6,6 +6,6 @@ mod page;
 mod parts;
 
 pub(crate) use body::read_body;
-pub(crate) use json::{ApiJson, BatchJson, json_only};
+pub(crate) use json::{ApiJson, BatchJson};
 pub(crate) use page::{Paging, paged};
 pub(crate) use parts::{ApiPath, ApiQuery, IdempotencyKey};

@@ -20,6 +20,10 @@ pub fn describe() {
         "switchyard_webhooks_total",
         "Deliveries by portal and outcome: accepted, duplicate, or the code of the refusal."
     );
+    describe_counter!(
+        "switchyard_refusal_samples_dropped_total",
+        "Refusals that were counted but not kept, because too many came or the database was away."
+    );
     describe_gauge!("switchyard_ingest_waiting", "Deliveries that wait for their commit.");
     describe_histogram!("switchyard_ingest_batch_events", "Events in one ingest transaction.");
     describe_histogram!(

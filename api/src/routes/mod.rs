@@ -14,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod line;
 pub(crate) mod metrics;
 pub(crate) mod own_leads;
+pub(crate) mod portal_doors;
 pub(crate) mod portals;
 pub(crate) mod queues;
 pub(crate) mod search;

@@ -12,10 +12,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switchyard_domain::portal::{ApiKeyPlace, PortalSettings};
-use switchyard_domain::secrets::{MasterKey, PORTAL_SIGNING, hash_api_key, new_api_key};
+use switchyard_domain::secrets::{
+    MasterKey, PORTAL_SIGNING, hash_api_key, hash_credential, new_api_key,
+};
 use switchyard_domain::signature::SigningSecrets;
-use switchyard_store::Scope;
 use switchyard_store::portals::{self, NewPortal, Portal};
+use switchyard_store::{Scope, Tx};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -42,7 +44,12 @@ pub(crate) struct PortalView {
     /// Rises with every change of the settings.
     version: i32,
     has_api_key: bool,
+    /// The key before the last rotation is still live.
+    has_former_api_key: bool,
     has_signing_secret: bool,
+    has_verify_token: bool,
+    /// Since when its deliveries are taken and held, not judged.
+    paused_at: Option<DateTime<Utc>>,
     /// A new key. It is shown this once.
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<String>,
@@ -60,7 +67,10 @@ impl From<Portal> for PortalView {
             settings: p.settings,
             version: p.version,
             has_api_key: p.api_key_hash.is_some(),
+            has_former_api_key: p.former_key_hash.is_some(),
             has_signing_secret: p.signing_secret.is_some(),
+            has_verify_token: p.verify_token_hash.is_some(),
+            paused_at: p.paused_at,
             api_key: None,
             created_at: p.created_at,
             updated_at: p.updated_at,
@@ -97,6 +107,15 @@ pub(crate) struct PortalChange {
     #[serde(default)]
     #[schema(example = false)]
     new_api_key: bool,
+    /// A key, password or token that the sender has chosen; 5 to 1024 characters.
+    #[schema(value_type = Option<String>, format = Password)]
+    api_key: Option<SecretString>,
+    /// With a new key: the old one stays live beside it until this is sent as `false`.
+    #[schema(example = true)]
+    keep_former_api_key: Option<bool>,
+    /// What the sender names when it asks whether the address is ours; see `handshake.token`.
+    #[schema(value_type = Option<String>, format = Password)]
+    verify_token: Option<SecretString>,
     /// The signing secret, or two on a line each while the sender changes over.
     #[schema(value_type = Option<String>, format = Password)]
     signing_secret: Option<SecretString>,
@@ -123,8 +142,15 @@ async fn put(
 ) -> Answer<PortalView> {
     let mut tx = api.db.begin(Scope::Platform).await?;
     let stands = portals::by_code(&mut tx, &code).await?;
+    let token = verify_token(&change, &api.keys)?;
+    let keep = change.keep_former_api_key;
     let (new, api_key) = merged(&code, stands.as_ref(), change, &api.keys)?;
-    let mut view = PortalView::from(portals::upsert(&mut tx, &new).await?);
+    let portal = portals::upsert(&mut tx, &new).await?;
+    if let Some(token) = &token {
+        portals::set_verify_token(&mut tx, portal.id, Some(token)).await?;
+    }
+    former_key(&mut tx, stands.as_ref(), &new, keep).await?;
+    let mut view = PortalView::from(portals::get(&mut tx, portal.id).await?);
     tx.commit().await?;
     api.portals.forget(&code).await;
     view.api_key = api_key;
@@ -132,6 +158,28 @@ async fn put(
         Some(_) => Reply::ok("changed", view),
         None => Reply::created("made", view),
     })
+}
+
+/// Keeps the key that was replaced live, or retires it.
+async fn former_key(
+    tx: &mut Tx,
+    stands: Option<&Portal>,
+    new: &NewPortal,
+    keep: Option<bool>,
+) -> Result<(), ApiError> {
+    let (Some(stands), Some(keep)) = (stands, keep) else { return Ok(()) };
+    let former = stands.api_key_hash.as_deref().filter(|_| keep && new.api_key_hash.is_some());
+    if former.is_some() || !keep {
+        portals::set_former_key(tx, stands.id, former).await?;
+    }
+    Ok(())
+}
+
+fn verify_token(change: &PortalChange, keys: &MasterKey) -> Result<Option<Vec<u8>>, ApiError> {
+    let Some(token) = &change.verify_token else { return Ok(None) };
+    hash_credential(keys, token.expose_secret())
+        .map(Some)
+        .map_err(|e| ApiError::unprocessable("invalid_verify_token", e.to_string()))
 }
 
 /// The portal as it shall be, checked, and its new API key in clear if it gets one.
@@ -157,19 +205,32 @@ fn merged(
     })?;
     let takes_key = settings.api_key != ApiKeyPlace::None;
     let has_key = stands.is_some_and(|p| p.api_key_hash.is_some());
-    let fresh = change.new_api_key || (takes_key && !has_key && settings.signature.is_none());
+    let chosen = change.api_key.as_ref().map(|key| hash_credential(keys, key.expose_secret()));
+    let chosen = chosen.transpose().map_err(|e| refuse("invalid_api_key", e.to_string()))?;
+    if chosen.is_some() && change.new_api_key {
+        let message = "send `api_key` or `new_api_key`, not both".to_owned();
+        return Err(refuse("contradiction", message));
+    }
+    let keyless = takes_key && !has_key && settings.signature.is_none();
+    let fresh = change.new_api_key || (keyless && chosen.is_none());
     let api_key = fresh.then(|| new_api_key().to_string());
     let sealed = change.signing_secret.map(|s| seal(&settings, &s, keys)).transpose()?;
     let has_secret = sealed.is_some() || stands.is_some_and(|p| p.signing_secret.is_some());
     if settings.signature.is_some() && !has_secret {
         return Err(refuse("required", "a portal that signs needs `signing_secret`".to_owned()));
     }
+    let asks = settings.door.handshake.as_ref().is_some_and(|h| h.token.is_some());
+    let has_token = stands.is_some_and(|p| p.verify_token_hash.is_some());
+    if asks && !has_token && change.verify_token.is_none() {
+        let message = "a portal whose `handshake` has a token needs `verify_token`".to_owned();
+        return Err(refuse("required", message));
+    }
     let new = NewPortal {
         code: code.to_owned(),
         name,
         active: change.active.or(stands.map(|p| p.active)).unwrap_or(true),
         settings: raw,
-        api_key_hash: api_key.as_deref().map(|k| hash_api_key(k).to_vec()),
+        api_key_hash: api_key.as_deref().map(|k| hash_api_key(k).to_vec()).or(chosen),
         signing_secret: sealed,
     };
     Ok((new, api_key))

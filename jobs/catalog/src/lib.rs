@@ -46,9 +46,11 @@ mod notify_email;
 mod notify_whatsapp;
 pub mod outbound;
 mod platform;
+mod portal_release;
 pub mod queues;
 mod webhook_flush;
 mod webhook_notice;
+mod refusals_expire;
 mod webhook_process;
 mod webhook_send;
 mod webhook_tend;
@@ -62,6 +64,8 @@ pub use notify_whatsapp::NotifyWhatsApp;
 pub use platform::Platform;
 pub use webhook_flush::FlushEndpoint;
 pub use webhook_notice::TellOwner;
+pub use portal_release::ReleaseHeld;
+pub use refusals_expire::ExpireRefusals;
 pub use webhook_process::ProcessWebhook;
 pub use webhook_send::SendWebhook;
 pub use webhook_tend::TendWebhooks;
@@ -84,6 +88,8 @@ pub fn registry() -> Registry<Platform> {
         .with::<FlushEndpoint>()
         .with::<TellOwner>()
         .with::<TendWebhooks>()
+        .with::<ReleaseHeld>()
+        .with::<ExpireRefusals>()
 }
 
 /// The cron table. What is periodic rescans, so a missed firing is made up for by the next.
@@ -102,5 +108,6 @@ pub fn schedules() -> Vec<ScheduleSpec> {
         utc("settle stranded messages", "20 */5 * * * *", SettleMessages::KIND),
         utc("tend outbound webhooks", "40 * * * * *", TendWebhooks::KIND),
         utc("expire delivery keys", "30 */10 * * * *", ExpireKeys::KIND),
+        utc("expire refusals", "45 17 * * * *", ExpireRefusals::KIND),
     ]
 }

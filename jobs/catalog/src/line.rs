@@ -2,7 +2,8 @@
 //! job that follows commit together.
 
 use crate::{
-    DistributeLead, NotifyEmail, NotifyWhatsApp, ProcessWebhook, RescanUnassigned, outbound,
+    DistributeLead, NotifyEmail, NotifyWhatsApp, ProcessWebhook, ReleaseHeld, RescanUnassigned,
+    outbound,
 };
 use std::time::Duration;
 use switchyard_domain::delivery::DeliveryKey;
@@ -12,7 +13,7 @@ use switchyard_store::distribution::{self, Answer, RespondFault};
 use switchyard_store::events::{self, NewEvent, RerunFault};
 use switchyard_store::leads::Place;
 use switchyard_store::messages::{self, Channel, Message, ResendFault};
-use switchyard_store::{Result, StoreFault, Tx, territories};
+use switchyard_store::{Result, StoreFault, Tx, portals, territories};
 
 /// How long a body's hash counts as "the same delivery"; a sender's id counts for good.
 const BODY_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -64,14 +65,35 @@ pub fn event(delivery: Delivery, cause: &Cause) -> Result<NewEvent, serde_json::
         headers: serde_json::to_value(&delivery.headers)?,
         url: delivery.url,
         remote_addr: delivery.remote_addr,
+        redacted: false,
         job: cause.stamp(process(id, delivery.portal)?),
     })
 }
 
 /// A portal that sends much must not keep the others waiting: each has a partition.
-fn process(event: EventId, portal: PortalId) -> Result<NewJob, serde_json::Error> {
+pub(crate) fn process(event: EventId, portal: PortalId) -> Result<NewJob, serde_json::Error> {
     let job = ProcessWebhook { event };
     NewJob::with_options(&job, job.options().partition(portal))
+}
+
+/// Holds a portal's deliveries from now on: they are taken, but not judged. Gives whether they were
+/// not held before.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is no such portal.
+pub async fn pause(tx: &mut Tx, portal: PortalId) -> Result<bool> {
+    portals::pause(tx, portal).await
+}
+
+/// Judges a portal's deliveries again, what was held first of all. Gives whether they were held.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is no such portal.
+pub async fn resume(tx: &mut Tx, portal: PortalId, cause: &Cause) -> Result<bool> {
+    let held = portals::resume(tx, portal).await?;
+    // Enqueued in any case: an earlier release may have been given up half way.
+    tx.enqueue(cause.stamp(NewJob::of(&ReleaseHeld { portal })?)).await?;
+    Ok(held)
 }
 
 /// Takes a rejected event up again, by the settings of today.

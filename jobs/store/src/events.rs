@@ -181,6 +181,33 @@ where
     Ok(())
 }
 
+/// Lets events go that were held while their portal was paused, the oldest first, at most `limit`;
+/// `job` makes the job that processes one. Gives how many went.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn release<F>(tx: &mut Tx, portal: PortalId, limit: i64, job: F) -> Result<u64>
+where
+    F: Fn(EventId) -> Result<NewJob, serde_json::Error>,
+{
+    let mut events: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "update switchyard.webhook_events set state = 'received' where id in (
+           select id from switchyard.webhook_events where portal_id = $1 and state = 'held'
+           order by id limit $2 for update skip locked) returning id",
+    )
+    .bind(portal.0)
+    .bind(limit)
+    .fetch_all(tx.conn())
+    .await?;
+    events.sort_unstable();
+    let jobs: Vec<NewJob> = events.iter().map(|id| job(EventId(*id))).collect::<Result<_, _>>()?;
+    let n = events.len() as u64;
+    if !jobs.is_empty() {
+        tx.enqueue_all(jobs).await?;
+    }
+    Ok(n)
+}
+
 /// An event for people.
 #[derive(Clone, Debug)]
 pub struct Event {

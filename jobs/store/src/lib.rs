@@ -19,6 +19,7 @@ pub mod overview;
 mod pg_wake;
 pub mod portals;
 mod provision;
+pub mod refusals;
 pub mod requests;
 pub mod schedules;
 pub mod territories;

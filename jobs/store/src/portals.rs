@@ -28,8 +28,14 @@ pub struct Portal {
     pub version: i32,
     /// SHA-256 of the API key.
     pub api_key_hash: Option<Vec<u8>>,
+    /// The key before the last rotation, as long as it is live.
+    pub former_key_hash: Option<Vec<u8>>,
+    /// Hash of the verify token, for senders that ask first.
+    pub verify_token_hash: Option<Vec<u8>>,
     /// The signing secret, sealed with the master key.
     pub signing_secret: Option<Vec<u8>>,
+    /// Since when its deliveries are held.
+    pub paused_at: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -66,8 +72,8 @@ pub struct NewPortal {
 
 macro_rules! columns {
     () => {
-        "id, code, name, active, settings, version, api_key_hash, signing_secret, created_at, \
-         updated_at"
+        "id, code, name, active, settings, version, api_key_hash, former_key_hash, \
+         verify_token_hash, signing_secret, paused_at, created_at, updated_at"
     };
 }
 
@@ -80,7 +86,10 @@ fn portal(row: &PgRow) -> sqlx::Result<Portal> {
         settings: row.try_get("settings")?,
         version: row.try_get("version")?,
         api_key_hash: row.try_get("api_key_hash")?,
+        former_key_hash: row.try_get("former_key_hash")?,
+        verify_token_hash: row.try_get("verify_token_hash")?,
         signing_secret: row.try_get("signing_secret")?,
+        paused_at: row.try_get("paused_at")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
     })
@@ -125,6 +134,7 @@ pub async fn list(tx: &mut Tx) -> Result<Vec<Portal>> {
 }
 
 /// Makes the portal, or changes the one with this code. The version rises when the settings differ.
+/// A new key ends the one before it and any former one, see [`set_former_key`].
 ///
 /// # Errors
 /// Constraint `portals_authenticated` if a new portal has neither key nor secret.
@@ -132,6 +142,7 @@ pub async fn upsert(tx: &mut Tx, new: &NewPortal) -> Result<Portal> {
     // The update comes first: an upsert would check the constraint on the row it does not insert.
     let changed = sqlx::query(concat!(
         "update switchyard.portals set name = $2, active = $3, settings = $4,
+           former_key_hash = case when $5::bytea is null then former_key_hash end,
            api_key_hash = coalesce($5, api_key_hash), signing_secret = coalesce($6, signing_secret),
            version = version + (settings is distinct from $4)::int, updated_at = now()
          where code = $1 returning ",
@@ -178,6 +189,76 @@ pub async fn set_settings(tx: &mut Tx, id: PortalId, settings: &Value) -> Result
     )
     .bind(id.0)
     .bind(settings)
+    .fetch_one(tx.conn())
+    .await?)
+}
+
+/// Keeps the key that was replaced live beside the new one, or retires it (`None`).
+///
+/// # Errors
+/// If the database is not available.
+pub async fn set_former_key(tx: &mut Tx, id: PortalId, hash: Option<&[u8]>) -> Result<()> {
+    sqlx::query(
+        "update switchyard.portals set former_key_hash = $2, updated_at = now() where id = $1",
+    )
+    .bind(id.0)
+    .bind(hash)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Sets what a sender must name when it asks whether the address is ours.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn set_verify_token(tx: &mut Tx, id: PortalId, hash: Option<&[u8]>) -> Result<()> {
+    sqlx::query(
+        "update switchyard.portals set verify_token_hash = $2, updated_at = now() where id = $1",
+    )
+    .bind(id.0)
+    .bind(hash)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// From now on deliveries are taken and held. Gives whether they were not held before.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is no such portal.
+pub async fn pause(tx: &mut Tx, id: PortalId) -> Result<bool> {
+    let before = paused_at(tx, id).await?;
+    sqlx::query(
+        "update switchyard.portals set paused_at = coalesce(paused_at, now()) where id = $1",
+    )
+    .bind(id.0)
+    .execute(tx.conn())
+    .await?;
+    Ok(before.is_none())
+}
+
+/// Deliveries are judged again; what is held is for [`crate::events::release`]. Gives whether they
+/// were held.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is no such portal.
+pub async fn resume(tx: &mut Tx, id: PortalId) -> Result<bool> {
+    let before = paused_at(tx, id).await?;
+    sqlx::query("update switchyard.portals set paused_at = null where id = $1")
+        .bind(id.0)
+        .execute(tx.conn())
+        .await?;
+    Ok(before.is_some())
+}
+
+/// Locks the portal: an ingest that saw it paused has committed when this returns, or will see what
+/// becomes of it.
+async fn paused_at(tx: &mut Tx, id: PortalId) -> Result<Option<DateTime<Utc>>> {
+    Ok(sqlx::query_scalar(
+        "select paused_at from switchyard.portals where id = $1 for no key update",
+    )
+    .bind(id.0)
     .fetch_one(tx.conn())
     .await?)
 }

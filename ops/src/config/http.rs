@@ -49,6 +49,8 @@ pub(super) fn read(r: &mut Reader) -> ApiConfig {
             0..=10,
             "Trusted proxies in front, for the client's address",
         ),
+        // Set from `public_url` where the parts are put together.
+        public_url: None,
         portal_cache_ttl: r.duration(
             "http.portal_cache_ttl",
             d.portal_cache_ttl,

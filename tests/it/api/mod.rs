@@ -3,12 +3,16 @@
 
 mod admin;
 mod agency;
+mod bodies;
 mod bulk;
 mod documented;
+mod doors;
+mod flow;
 mod health;
 mod ingest;
 mod jobs_enqueue;
 mod limits;
+mod senders;
 mod sign_in;
 mod slow;
 pub mod support;

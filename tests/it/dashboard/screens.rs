@@ -209,6 +209,29 @@ async fn jobs_are_filtered_looked_up_and_paged() {
     assert!(page.contains("No living worker knows its kind `nobody.knows`"), "{page}");
 }
 
+/// One delivery taken and two refused, one of them with a hostile message; and a pause.
+async fn refused_twice(ops: &Ops) {
+    use switchyard_store::refusals::{self, NewCount, NewRefusal};
+    let refusal = NewRefusal {
+        portal: ops.portal,
+        address: "203.0.113.7".into(),
+        method: "POST".into(),
+        status: 401,
+        code: "signature_mismatch".into(),
+        message: "<script>".into(),
+        request_id: None,
+        headers: serde_json::json!({}),
+        body: None,
+        body_bytes: None,
+    };
+    let count = |outcome: &str, n| NewCount { portal: ops.portal, outcome: outcome.into(), n };
+    let counts = [count("accepted", 1), count("signature_mismatch", 2)];
+    let mut tx = ops.db.begin(Scope::Platform).await.unwrap();
+    refusals::record(&mut tx, &[refusal], &counts).await.unwrap();
+    switchyard_store::portals::pause(&mut tx, ops.portal).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 #[tokio::test]
 async fn workers_portals_and_unserved_kinds_are_listed() {
     let ops = Ops::new().await;
@@ -225,7 +248,13 @@ async fn workers_portals_and_unserved_kinds_are_listed() {
     assert!(!page.contains("Kinds without a worker"));
     let page = session.page("/ops/portals/demo").await;
     assert!(page.contains("X-API-Key: YOUR_KEY") && page.contains("&#34;mapping&#34;"), "{page}");
-    assert!(session.page("/ops/portals").await.contains("POST /api/webhooks/demo"));
+    assert!(page.contains("Nothing was refused") && page.contains("0 taken, 0 refused."), "{page}");
+    refused_twice(&ops).await;
+    let page = session.page("/ops/portals/demo").await;
+    assert!(page.contains("1 taken, 2 refused: 66.7 % refused"), "{page}");
+    assert!(page.contains("paused") && page.contains("&lt;script&gt;"), "{page}");
+    let list = session.page("/ops/portals").await;
+    assert!(list.contains("POST /api/webhooks/demo") && list.contains("66.7 %"), "{list}");
     assert_eq!(session.get("/ops/portals/none").await.0, 404);
 }
 

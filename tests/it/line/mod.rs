@@ -4,6 +4,7 @@
 mod flow;
 mod ingest;
 mod notify;
+mod paused;
 pub mod support;
 mod tenants;
 mod turns;

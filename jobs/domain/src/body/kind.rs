@@ -30,7 +30,7 @@ pub(super) struct Kind {
     pub(super) delimiter: Option<u8>,
 }
 
-/// What a body is.
+/// What a body is. Without a content type it is taken for JSON: most senders that forget it send that.
 ///
 /// # Errors
 /// 415 if neither the content type nor the settings say anything that can be read.
@@ -63,7 +63,7 @@ fn by_essence(essence: &str) -> Option<BodyType> {
         name.strip_suffix(suffix).filter(|stem| known && !stem.is_empty())
     };
     Some(match essence {
-        "application/json" | "text/json" => BodyType::Json,
+        "" | "application/json" | "text/json" => BodyType::Json,
         "application/x-ndjson"
         | "application/ndjson"
         | "application/jsonl"

@@ -25,6 +25,8 @@ mod secret_member;
 mod settings;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_hostile;
 mod xml;
 
 pub use fault::BodyFault;

@@ -15,11 +15,9 @@ pub(super) fn value(text: &str) -> Value {
         }
         return Value::String(text.to_owned());
     }
-    let exact = text
-        .parse::<f64>()
-        .ok()
-        .filter(|f| f.is_finite() && digits(&format!("{f:e}")) == digits(text))
-        .and_then(Number::from_f64);
+    // As it will be written again: of two shortest spellings of a double only one is the writer's.
+    let same = |number: &Number| digits(&number.to_string()) == digits(text);
+    let exact = text.parse().ok().and_then(Number::from_f64).filter(same);
     exact.map_or_else(|| Value::String(text.to_owned()), Value::Number)
 }
 
@@ -63,6 +61,7 @@ mod tests {
             ("1e400", json!("1e400")),
             ("1e-400", json!("1e-400")),
             ("0.0e5", json!(0.0)),
+            ("1166641986875761.2", json!(1_166_641_986_875_761.2)),
         ] {
             assert_eq!(value(text), wanted, "{text}");
         }

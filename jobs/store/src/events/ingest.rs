@@ -3,8 +3,9 @@
 use crate::{Db, Result, Scope, StoreFault, Tx};
 use serde_json::Value;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use switchyard_domain::{EventId, PortalId};
 use switchyard_queue::NewJob;
@@ -28,6 +29,8 @@ pub struct NewEvent {
     pub url: Option<String>,
     /// Who sent it.
     pub remote_addr: Option<String>,
+    /// The body held the sender's key, which is asterisks now.
+    pub redacted: bool,
     /// The job that will process it, enqueued in the same commit. Its request id is the event's.
     pub job: NewJob,
 }
@@ -45,6 +48,7 @@ pub struct Ingested {
 ///
 /// Keys are written in one order by everybody, so two writers never wait for each other in a
 /// circle; the second writer of a key waits for the first to commit and then sees a duplicate.
+/// Deliveries of a paused portal are held: their jobs are enqueued when it goes on.
 ///
 /// # Errors
 /// If the database is not available; then nothing was written, unless the commit itself broke.
@@ -55,6 +59,8 @@ pub async fn ingest(db: &Db, batch: impl AsRef<[NewEvent]>) -> Result<Vec<Ingest
     }
     let mut tx = db.begin(Scope::Platform).await?;
     let written = write(&mut tx, batch).await?;
+    let held = still_held(&mut tx, batch, &written).await?;
+    let written: Vec<EventId> = written.into_iter().map(|w| w.event).collect();
     let answers = if written.len() < batch.len() {
         answer_all(&mut tx, batch, &written).await?
     } else {
@@ -63,7 +69,7 @@ pub async fn ingest(db: &Db, batch: impl AsRef<[NewEvent]>) -> Result<Vec<Ingest
     let jobs: Vec<NewJob> = batch
         .iter()
         .zip(&answers)
-        .filter(|(_, answer)| !answer.duplicate)
+        .filter(|(event, answer)| !answer.duplicate && !held.contains(&event.id))
         .map(|(event, _)| event.job.clone())
         .collect();
     if !jobs.is_empty() {
@@ -75,7 +81,7 @@ pub async fn ingest(db: &Db, batch: impl AsRef<[NewEvent]>) -> Result<Vec<Ingest
 
 /// Writes keys and events; gives the ids of those that are new. A key whose time is over is taken
 /// over. Of equal keys in one batch the first wins.
-async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
+async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<Written>> {
     let ids: Vec<_> = batch.iter().map(|e| e.id.0).collect();
     let portals: Vec<_> = batch.iter().map(|e| e.portal.0).collect();
     let keys: Vec<_> = batch.iter().map(|e| e.key.as_str()).collect();
@@ -85,11 +91,12 @@ async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
     let addresses: Vec<_> = batch.iter().map(|e| e.remote_addr.as_deref()).collect();
     let urls: Vec<_> = batch.iter().map(|e| e.url.as_deref()).collect();
     let requests: Vec<_> = batch.iter().map(|e| e.job.request_id.as_deref()).collect();
-    let written: Vec<uuid::Uuid> = sqlx::query_scalar(
+    let redacted: Vec<_> = batch.iter().map(|e| e.redacted).collect();
+    let rows = sqlx::query(
         "with input as (
            select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::bytea[],
-             $6::jsonb[], $7::text[], $8::text[], $9::text[]) with ordinality
-             as u (id, portal, key, ttl, body, headers, addr, request, url, n)
+             $6::jsonb[], $7::text[], $8::text[], $9::text[], $10::bool[]) with ordinality
+             as u (id, portal, key, ttl, body, headers, addr, request, url, redacted, n)
          ), keys as (
            insert into switchyard.delivery_keys as k (portal_id, key, event_id, expires_at)
            select distinct on (portal, key) portal, key, id, now() + make_interval(secs => ttl)
@@ -100,10 +107,13 @@ async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
            returning event_id
          )
          insert into switchyard.webhook_events
-           (id, portal_id, body, headers, remote_addr, request_id, url)
-         select i.id, i.portal, i.body, i.headers, i.addr, i.request, i.url
+           (id, portal_id, body, headers, remote_addr, request_id, url, redacted, state)
+         select i.id, i.portal, i.body, i.headers, i.addr, i.request, i.url, i.redacted,
+           case when exists (select from switchyard.portals p
+                             where p.id = i.portal and p.paused_at is not null)
+             then 'held' else 'received' end
          from input i join keys k on k.event_id = i.id order by i.n
-         returning id",
+         returning id, state",
     )
     .bind(ids)
     .bind(portals)
@@ -114,9 +124,53 @@ async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<EventId>> {
     .bind(addresses)
     .bind(requests)
     .bind(urls)
+    .bind(redacted)
     .fetch_all(tx.conn())
     .await?;
-    Ok(written.into_iter().map(EventId).collect())
+    let written = |row: &PgRow| {
+        let held = row.try_get::<String, _>("state")? == "held";
+        Ok(Written { event: EventId(row.try_get("id")?), held })
+    };
+    Ok(rows.iter().map(written).collect::<sqlx::Result<_>>()?)
+}
+
+/// An event that was new.
+struct Written {
+    event: EventId,
+    held: bool,
+}
+
+/// The events that stay held. A portal that goes on at this moment may have looked for held events
+/// before ours were there: its lock decides, and then it is ours to let them go.
+async fn still_held(
+    tx: &mut Tx,
+    batch: &[NewEvent],
+    written: &[Written],
+) -> Result<HashSet<EventId>> {
+    let held: HashSet<EventId> = written.iter().filter(|w| w.held).map(|w| w.event).collect();
+    if held.is_empty() {
+        return Ok(held);
+    }
+    let mut portals: Vec<_> =
+        batch.iter().filter(|e| held.contains(&e.id)).map(|e| e.portal.0).collect();
+    portals.sort_unstable();
+    portals.dedup();
+    let paused: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "select id from switchyard.portals where id = any($1) and paused_at is not null
+         order by id for share",
+    )
+    .bind(portals)
+    .fetch_all(tx.conn())
+    .await?;
+    let (stay, go): (Vec<_>, Vec<_>) =
+        batch.iter().filter(|e| held.contains(&e.id)).partition(|e| paused.contains(&e.portal.0));
+    if !go.is_empty() {
+        sqlx::query("update switchyard.webhook_events set state = 'received' where id = any($1)")
+            .bind(go.iter().map(|e| e.id.0).collect::<Vec<_>>())
+            .execute(tx.conn())
+            .await?;
+    }
+    Ok(stay.into_iter().map(|e| e.id).collect())
 }
 
 /// Answers a batch with duplicates: a new statement sees what a concurrent writer committed while
