@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use secrecy::ExposeSecret;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use switchyard_api::{Api, ApiConfig, ApiParts, Probe};
+use switchyard_api::{Api, ApiParts, Probe};
 use switchyard_catalog::Platform;
 use switchyard_domain::secrets::MasterKey;
 use switchyard_providers::{Providers, Webhooks};
