@@ -3,9 +3,9 @@
 use serde_json::Value;
 use std::cell::Cell;
 
-/// A unit is a value looked at or 32 bytes of text read: some seconds at most, unoptimised, and far
-/// more than the mappings of real senders need for a body of a megabyte.
-const UNITS: u64 = if cfg!(test) { 1_000_000 } else { 20_000_000 };
+/// A unit is a value looked at or 32 bytes of text read: about a second, and far more than the
+/// mappings of real senders need for a body of a megabyte. Tests need not wait as long.
+const UNITS: u64 = if cfg!(test) { 300_000 } else { 5_000_000 };
 const BYTES_A_UNIT: usize = 32;
 
 /// Bounds the work that a hostile body can make of a mapping that looks at everything often.

@@ -52,6 +52,8 @@ mod tests_enrich;
 mod tests_events;
 #[cfg(test)]
 mod tests_faults;
+#[cfg(test)]
+mod tests_reading;
 mod value;
 mod words;
 

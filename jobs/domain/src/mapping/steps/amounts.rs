@@ -101,7 +101,7 @@ fn calculate(operation: Calculation, a: Decimal, b: Decimal) -> Result<Decimal, 
         Calculation::Subtract => a.checked_sub(b),
         Calculation::Multiply => a.checked_mul(b),
         Calculation::Divide if b.is_zero() => return Err(wrong("would be divided by zero")),
-        Calculation::Divide => a.checked_div(b),
+        Calculation::Divide => a.checked_div(b).map(|n| n.normalize()),
         Calculation::ImpliedDecimals | Calculation::MinorUnits => {
             let places = b.is_integer().then(|| u32::try_from(b).ok()).flatten();
             let places = places.filter(|p| *p <= MOST_DECIMALS);

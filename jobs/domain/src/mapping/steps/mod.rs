@@ -29,15 +29,21 @@ pub(super) fn run(step: &Step, value: Val, cx: &Cx<'_>) -> Result<Val, Unreadabl
     if value == Val::Null {
         return Ok(Val::Null);
     }
+    let paid = match &value {
+        Val::Text(text) => cx.run.fuel.spend_text(text),
+        Val::Json(json) => cx.run.fuel.spend_value(json),
+        Val::List(values) => cx.run.fuel.spend(values.len() as u64),
+        _ => cx.run.fuel.spend(1),
+    };
+    if !paid {
+        return Ok(Val::Null);
+    }
     if value.is_list() && !step.takes_lists() {
         let mut done = Vec::new();
         for element in value.into_elements()? {
             done.push(run(step, element, cx)?);
         }
         return Ok(Val::list(done));
-    }
-    if let Val::Text(text) = &value {
-        cx.run.fuel.spend_text(text);
     }
     match step {
         Step::Join(separator) => Ok(Val::text(&joined(value, separator)?)),
