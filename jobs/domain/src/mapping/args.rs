@@ -307,3 +307,9 @@ pub(super) struct PivotArgs {
     /// Of elements with one key the last by this wins; without it the last in the list.
     pub order_by: Option<Path>,
 }
+
+impl PivotArgs {
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.key, &self.value].into_iter().chain(&self.order_by)
+    }
+}

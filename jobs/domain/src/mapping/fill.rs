@@ -22,6 +22,9 @@ const LONGEST_CUSTOM: usize = 2_000;
 /// Of a network address with its zone.
 const LONGEST_ADDRESS: usize = 64;
 
+/// Values of a list that are tried for a field of one value.
+const MOST_TRIED: usize = 20;
+
 /// Fills one field. `false`: the value came to nothing.
 pub(super) fn fill(
     lead: &mut StandardLead,
@@ -29,7 +32,7 @@ pub(super) fn fill(
     value: Val,
     cx: &Cx<'_>,
 ) -> Result<bool, Unreadable> {
-    // Text fields join a list; all others read the first of it.
+    // Text fields join a list; all others take the first usable value of it.
     let lists = matches!(
         target,
         Target::Text(_)
@@ -38,6 +41,9 @@ pub(super) fn fill(
             | Target::Campaign(_)
             | Target::Custom(_)
     );
+    if !lists && value.is_list() {
+        return fill_from_list(lead, target, value, cx);
+    }
     let value = if lists { value } else { value.into_scalar()? };
     if value == Val::Null {
         return Ok(false);
@@ -80,6 +86,23 @@ pub(super) fn fill(
         Target::LineItems => return Ok(false),
     }
     Ok(true)
+}
+
+fn fill_from_list(
+    lead: &mut StandardLead,
+    target: &Target,
+    list: Val,
+    cx: &Cx<'_>,
+) -> Result<bool, Unreadable> {
+    let mut fault = None;
+    for element in list.into_elements()?.into_iter().take(MOST_TRIED) {
+        match fill(lead, target, element, cx) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(why) => fault = fault.or(Some(why)),
+        }
+    }
+    fault.map_or(Ok(false), Err)
 }
 
 fn fill_phone(lead: &mut StandardLead, value: Val, cx: &Cx<'_>) -> Result<(), Unreadable> {

@@ -24,6 +24,7 @@ fn members_around_the_fields() {
         ("foreach", json!("$x[*]"), "/foreach", "unknown_name"),
         ("where", json!({"path": "a"}), "/where", "invalid_condition"),
         ("where", json!("a"), "/where", "not_an_object"),
+        ("where", json!({"path": "$x", "exists": true}), "/where/path", "unknown_name"),
         ("group_by", json!("a"), "/group_by", "unknown_member"),
         ("events", json!([]), "/events", "not_an_object"),
         ("events", json!({"drop": 1}), "/events/drop", "unknown_member"),
@@ -53,6 +54,8 @@ fn members_around_the_fields() {
     let group = |pivot: Value| json!({"fields": {"email": "e"}, "foreach": "$[*]", "group_by": "a", "pivot": pivot});
     assert_eq!(faults(&group(json!({"key": "k"}))), one("/pivot", "invalid_step"));
     assert_eq!(faults(&group(json!({"key": "k[", "value": "v"}))), one("/pivot", "invalid_step"));
+    let named = json!({"key": "k", "value": "v", "order_by": "$x"});
+    assert_eq!(faults(&group(named)), one("/pivot", "unknown_name"));
     assert_eq!(faults(&group(json!({"key": "k", "value": "v"}))), []);
 }
 

@@ -100,8 +100,8 @@ impl Reader {
                 self.used.insert(name.to_owned());
             } else {
                 let message = format!(
-                    "`${name}` names nothing; write `$.{name}` for the body's member, or name the \
-                     value under `let`."
+                    "`${name}` names nothing here; write `$.{name}` for the body's member. `let` \
+                     names values for `fields` and `enrich`."
                 );
                 self.faults.push(FieldFault::new(at, "unknown_name", message));
             }

@@ -22,11 +22,14 @@ pub(in crate::mapping) fn plan(source: &Value, contact: bool) -> Result<Plan, Ve
     let mut reader = Reader::new(&named::names(source));
     let mut plan = Plan::default();
     if let Some(members) = reader.object(source, "", &MEMBERS) {
-        plan.named = reader.named(members.get("let"), "/let");
+        // Names are those of a lead; which items are leads cannot depend on them.
+        let known = std::mem::take(&mut reader.known);
         plan.events = reader.events(members.get("events"));
         plan.items = reader.items(members.get("foreach"));
         plan.only = reader.optional_condition(members, "where", "").flatten();
         plan.groups = reader.groups(members);
+        reader.known = known;
+        plan.named = reader.named(members.get("let"), "/let");
         plan.fields = reader.fields(members.get("fields"), contact);
     }
     if reader.faults.is_empty() { Ok(plan) } else { Err(reader.faults) }
@@ -127,10 +130,6 @@ impl Reader {
             }
         };
         let path = self.path(&text, "/foreach")?;
-        if path.name().is_some() {
-            let message = "`let` names values of a lead; what the leads are cannot depend on it.";
-            self.fault("/foreach", "unknown_name", message.to_owned());
-        }
         Some(path)
     }
 
@@ -150,6 +149,9 @@ impl Reader {
             self.fault("/pivot", "invalid_step", message);
             None
         });
+        for path in pivot.iter().flat_map(PivotArgs::paths) {
+            self.check_names(path, "/pivot");
+        }
         let only = self.optional_condition(members, "having", "").flatten();
         Some(Groups { by, pivot, only })
     }

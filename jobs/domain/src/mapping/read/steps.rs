@@ -88,7 +88,7 @@ impl Reader {
 fn paths(step: &Step) -> Vec<&Path> {
     match step {
         Step::Get(path) => vec![path],
-        Step::Pivot(args) => [&args.key, &args.value].into_iter().chain(&args.order_by).collect(),
+        Step::Pivot(args) => args.paths().collect(),
         Step::Phone(args) => args.country_from.iter().collect(),
         _ => Vec::new(),
     }
