@@ -1,7 +1,6 @@
 //! The way of one delivery: from where, who is it, how much, what is it, commit, answer.
 
 use crate::audit::Audit;
-use crate::envelope::Envelope;
 use crate::extract::read_body;
 use crate::ingest::Ingest;
 use crate::portals::Sender;
@@ -48,9 +47,6 @@ pub(crate) struct Receipt {
     #[schema(example = false)]
     duplicate: bool,
 }
-
-/// What is written down of a receipt, for the documentation.
-pub(crate) type Received = Envelope<Receipt>;
 
 /// What became of a request.
 enum Outcome {

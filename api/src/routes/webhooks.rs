@@ -1,7 +1,8 @@
 //! Where portals deliver. The way of a delivery is in [`crate::door`].
 
 use crate::audit::Audit;
-use crate::door::{Received, Request, receive};
+use crate::door::{Receipt, Request, receive};
+use crate::envelope::Envelope;
 use crate::extract::ApiPath;
 use crate::ingest::Ingest;
 use crate::{Api, ErrorEnvelope, RequestContext};
@@ -44,9 +45,9 @@ type Doors = (Extension<Ingest>, Extension<Audit>);
             "postal_code": "00-950", "country": "PL", "product": "2-room flat",
             "message": "When can I see it?"})),
     responses(
-        (status = 200, description = "Received before; nothing was stored.", body = Received),
+        (status = 200, description = "Received before; nothing was stored.", body = Envelope<Receipt>),
         (status = 202, description = "Committed; the rest happens in the background.",
-            body = Received),
+            body = Envelope<Receipt>),
         (status = 400, description = "The body cannot be read; says where.",
             body = ErrorEnvelope),
         (status = 401, description = "The API key or the signature is wrong.",
@@ -92,9 +93,9 @@ type Asked = (Method, OriginalUri);
         description = "As in the shorter form.",
         example = json!({"id": "a-1", "email": "jan.kowalski@example.com"})),
     responses(
-        (status = 200, description = "Received before; nothing was stored.", body = Received),
+        (status = 200, description = "Received before; nothing was stored.", body = Envelope<Receipt>),
         (status = 202, description = "Committed; the rest happens in the background.",
-            body = Received),
+            body = Envelope<Receipt>),
         (status = 400, description = "The body cannot be read; says where.",
             body = ErrorEnvelope),
         (status = 401, description = "The API key or the signature is wrong.",

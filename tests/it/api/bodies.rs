@@ -85,7 +85,7 @@ async fn compressed_bodies_are_kept_as_they_came_and_bombs_are_refused() {
     .await
     .unwrap();
     assert_eq!((stored, coding.as_str()), (packed.clone(), "gzip"));
-    let bomb = gzip(&vec![b' '; 50_000_000]);
+    let bomb = gzip(&vec![b' '; 5_000_000]);
     assert!(bomb.len() < 100_000);
     let refused = sent(&front, json, Some("gzip"), bomb, 413).await;
     assert_eq!(refused["error"]["code"], "compression_bomb");

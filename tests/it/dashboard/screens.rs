@@ -252,7 +252,7 @@ async fn workers_portals_and_unserved_kinds_are_listed() {
     refused_twice(&ops).await;
     let page = session.page("/ops/portals/demo").await;
     assert!(page.contains("1 taken, 2 refused: 66.7 % refused"), "{page}");
-    assert!(page.contains("paused") && page.contains("&lt;script&gt;"), "{page}");
+    assert!(page.contains("paused") && page.contains("&#60;script&#62;"), "{page}");
     let list = session.page("/ops/portals").await;
     assert!(list.contains("POST /api/webhooks/demo") && list.contains("66.7 %"), "{list}");
     assert_eq!(session.get("/ops/portals/none").await.0, 404);

@@ -10,6 +10,7 @@ use switchyard_store::refusals::{self, NewCount, NewRefusal};
 async fn what_came_during_a_pause_becomes_leads_after_it() {
     let line = Line::new().await;
     line.agency("acme", &["00-950"]).await;
+    line.run().await;
     let mut tx = line.platform().await;
     assert!(line::pause(&mut tx, line.portal).await.unwrap());
     assert!(!line::pause(&mut tx, line.portal).await.unwrap());

@@ -56,6 +56,11 @@ impl Member {
         name == first.to_owned() + &brackets.collect::<String>()
     }
 
+    fn is_list(&self, body: &Value) -> bool {
+        let found = self.0.iter().try_fold(body, |at, step| at.as_object()?.get(step));
+        found.is_some_and(Value::is_array)
+    }
+
     /// Takes the credential out of a decoded body and puts the mask there.
     pub fn take(&self, body: &mut Value) -> Option<Zeroizing<String>> {
         let mut at = body;
@@ -102,7 +107,9 @@ pub(crate) fn open(
     let plain = inflate::inflate(headers.get("content-encoding"), body, limit)?;
     let kind = kind::of(settings, headers.get("content-type"))?;
     let (mut value, places) = read(settings, &kind, &plain, Some(member))?;
-    let credential = member.take(&mut value);
+    // A form may repeat the field; a list in JSON is something else than a key.
+    let list = kind.body_type == BodyType::Json && member.is_list(&value);
+    let credential = member.take(&mut value).filter(|_| !list);
     if credential.is_some() && places.is_empty() {
         let message =
             "this portal's requests carry a key in their body: send JSON in UTF-8 or a form";
