@@ -11,9 +11,9 @@ use switchyard_domain::delivery::DeliveryKey;
 use switchyard_domain::{AgencyId, AgentId, EventId, Headers, LeadId, PortalId};
 use switchyard_providers::Providers;
 use switchyard_queue::{
-    ClaimRequest, ClaimedJob, Dispatcher, ErrorClass, ErrorReport, Held, JobResult, JobStore,
-    LaneTake, NewJob, Outcome, Presence, SettleAs, Settlement, SystemClock, SystemEntropy,
-    WorkerId, WorkerInfo,
+    ActiveLane, ClaimRequest, ClaimedJob, Dispatcher, ErrorClass, ErrorReport, Held, JobResult,
+    JobStore, LaneTake, NewJob, Outcome, Presence, SettleAs, Settlement, SystemClock,
+    SystemEntropy, WorkerId, WorkerInfo,
 };
 use switchyard_store::events::{self, EventFilter, NewEvent};
 use switchyard_store::leads::{self, Lead, LeadFilter, Place};
@@ -210,7 +210,11 @@ impl Line {
     /// Claims what is due; claims of `dead` workers are void.
     pub async fn claim(&self, worker: WorkerId, dead: &[WorkerId]) -> Vec<ClaimedJob> {
         let lanes = self.store.active_lanes(&queues()).await.unwrap();
-        let lanes: Vec<_> = lanes.iter().map(|l| LaneTake::whole(l.lane, 50)).collect();
+        let take = |l: &ActiveLane| LaneTake {
+            limited: !l.limits.is_empty(),
+            ..LaneTake::whole(l.lane, 50)
+        };
+        let lanes: Vec<_> = lanes.iter().map(take).collect();
         let kinds = self.kinds();
         let lease = Duration::from_secs(60);
         let request =

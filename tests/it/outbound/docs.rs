@@ -36,19 +36,19 @@ fn events() -> String {
     out
 }
 
-/// With SWITCHYARD_BLESS set, the list is written anew.
+/// With UPDATE_DOCS set, the list is written anew.
 #[test]
 fn the_list_of_events_is_the_programs_own() {
     const FROM: &str = "<!-- events: written by the test docs.rs -->\n";
     const TO: &str = "<!-- end of events -->";
     let page_text = text();
     let listed = between(&page_text, FROM, TO);
-    if std::env::var_os("SWITCHYARD_BLESS").is_some() {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
         let new = page_text.replace(&format!("{FROM}{listed}"), &format!("{FROM}{}", events()));
         std::fs::write(page(), new).unwrap();
         return;
     }
-    assert_eq!(listed, events(), "write it anew with SWITCHYARD_BLESS=1");
+    assert_eq!(listed, events(), "write it anew with UPDATE_DOCS=1");
 }
 
 #[test]

@@ -44,7 +44,7 @@ macro_rules! events {
 events! {
     /// A lead came in.
     LeadCreated = "lead.created", false,
-        "A portal's event became a lead. Nobody holds it yet, so only partners get this.";
+        "A portal's event became a lead. Nobody holds it yet.";
     /// A lead was offered to an agency.
     LeadAssigned = "lead.assigned", true,
         "A lead was offered to an agency, with everything that is known of the person.";
@@ -55,7 +55,7 @@ events! {
         "The agency turned the lead down. It may not see the person any more: only ids are told.";
     /// Nobody covers a lead's place.
     LeadUnassigned = "lead.unassigned", false,
-        "No agency may get the lead; it waits for a territory. Only partners get this.";
+        "No agency may get the lead; it waits for a territory.";
     /// A message to an agency was not sent.
     MessageFailed = "message.failed", true,
         "A message about a lead was certainly not sent and will not be tried again by itself.";
