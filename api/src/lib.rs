@@ -24,6 +24,7 @@ pub use config::{ApiConfig, IngestConfig, ThrottleConfig};
 pub use envelope::{Answer, Envelope, Page, Reply};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};
 pub use middleware::{DURATION_BUCKETS, RequestContext};
+pub use portals::is_code as is_portal_code;
 pub(crate) use router::app;
 pub use router::{openapi, router};
 pub use serve::serve;

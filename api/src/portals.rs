@@ -73,7 +73,8 @@ impl Portals {
 }
 
 /// Lower-case letters, digits, `_` and `-`; 1 to 64 of them.
-pub(crate) fn is_code(code: &str) -> bool {
+#[must_use]
+pub fn is_code(code: &str) -> bool {
     (1..=64).contains(&code.len())
         && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }

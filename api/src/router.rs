@@ -39,6 +39,8 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::portals::routes())
         .merge(routes::endpoints::routes())
         .merge(routes::portal_doors::routes())
+        .merge(routes::portal_steer::routes())
+        .merge(routes::replays::routes())
         .merge(routes::queues::routes())
         .merge(routes::limits::routes())
         .merge(routes::jobs::routes())

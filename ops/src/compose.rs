@@ -70,7 +70,9 @@ impl Base {
             let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Fault::new("providers", told.join("; "))
         })?;
-        let providers = with_webhooks(&config, providers)?;
+        let mut providers = with_webhooks(&config, providers)?;
+        let key = config.secret_key.is_some().then(|| config.master_key()).transpose()?;
+        providers.fetch = providers.fetch.opening_with(key);
         let jobs = db.for_jobs().map_err(unusable)?;
         let platform = Platform { db: jobs, providers, lead_url: config.lead_url().into() };
         Ok(Self { config: Arc::new(config), db, wake, platform, cipher, end })

@@ -12,6 +12,7 @@ pub mod folder;
 pub mod local;
 pub mod logging;
 mod metrics_server;
+pub mod portal_file;
 mod redis_ping;
 pub mod signals;
 mod supervise;

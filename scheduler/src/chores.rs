@@ -11,7 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use switchyard_store::jobs::bulk;
-use switchyard_store::{Db, Result, jobs, limits, maintenance, schedules, workflows};
+use switchyard_store::{Db, Result, jobs, limits, maintenance, pulse, schedules, workflows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +66,7 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         }),
         count_stuck(),
         count_limited(),
+        show_silent(),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
         // One slice a minute: after an upgrade that finds a month of them, claims still come first.
         chore("seal the slices of past days", Duration::from_secs(60), |db| async move {
@@ -118,6 +119,20 @@ fn count_limited() -> Chore {
             all.retain(|l| !l.from_pattern);
             shown.show(all.iter().map(|l| (l.scope.to_string(), l.running)));
             Ok(all.iter().map(|l| l.running).sum())
+        }
+    })
+}
+
+/// Shows which portals are silent for longer than is usual, for as long as this process leads.
+fn show_silent() -> Chore {
+    let shown = Arc::new(Shown::new(|code| gauge!("switchyard_portal_silent", "portal" => code)));
+    chore("show silent portals", Duration::from_secs(30), move |db| {
+        let shown = Arc::clone(&shown);
+        async move {
+            let codes = pulse::silent(&db).await?;
+            let n = codes.len() as u64;
+            shown.show(codes.into_iter().map(|code| (code, 1)));
+            Ok(n)
         }
     })
 }

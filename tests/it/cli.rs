@@ -2,6 +2,8 @@
 //! mistakes.
 #![allow(clippy::unwrap_used)]
 
+mod events;
+mod portals;
 mod search;
 mod steer;
 

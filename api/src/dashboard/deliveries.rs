@@ -23,6 +23,7 @@ use std::sync::Arc;
 use switchyard_catalog::line;
 use switchyard_domain::{EventId, FieldFault};
 use switchyard_store::events::RerunFault;
+use switchyard_store::leads::{self, Lead, LeadFilter};
 use switchyard_store::overview::{self, EventDetail, EventFilter, EventRow};
 use switchyard_store::{Scope, jobs};
 
@@ -79,10 +80,11 @@ struct Deliveries {
     seen: String,
 }
 
-const TABS: [(EventFilter, &str, &str); 3] = [
+const TABS: [(EventFilter, &str, &str); 4] = [
     (EventFilter::All, "", "All"),
     (EventFilter::Received, "received", "Waiting"),
     (EventFilter::Rejected, "rejected", "Rejected"),
+    (EventFilter::Held, "held", "Held"),
 ];
 
 /// `GET /ops/deliveries`
@@ -97,7 +99,10 @@ pub(super) async fn list(
     let word = query.state.unwrap_or_default();
     let known = TABS.iter().find(|(_, w, _)| *w == word);
     let (filter, ..) = *known.ok_or_else(|| {
-        ApiError::bad_request("bad_state", "deliveries are listed as `received` or `rejected`")
+        ApiError::bad_request(
+            "bad_state",
+            "deliveries are listed as `received`, `rejected` or `held`",
+        )
     })?;
     let after = cursor(query.after.as_deref())?;
     let mut tx = api.db.begin(Scope::Platform).await?;
@@ -124,6 +129,7 @@ pub(super) async fn list(
             EventFilter::All => "Send a lead to a portal's address:",
             EventFilter::Received => "Everything that came in during the last day was judged.",
             EventFilter::Rejected => "No delivery was rejected.",
+            EventFilter::Held => "No delivery is held: no portal is paused, or nothing came.",
         },
         curl: if empty && filter == EventFilter::All {
             curl(&headers, &api).await?
@@ -141,6 +147,8 @@ pub(super) async fn list(
 struct Delivery {
     shell: Shell,
     e: EventView,
+    /// Its leads after the first: what to call them, and where they are.
+    more: Vec<(String, String)>,
     body: String,
     headers: Vec<(String, String)>,
     facts: Vec<Fact>,
@@ -156,6 +164,13 @@ pub(super) async fn show(
     Path(id): Path<EventId>,
 ) -> Screen {
     let detail = load(&api, id).await?;
+    let mut tx = api.db.begin(Scope::Platform).await?;
+    let filter = LeadFilter { event: Some(id), limit: 200, ..LeadFilter::default() };
+    let mut made = leads::list(&mut tx, &filter).await?;
+    tx.rollback().await?;
+    made.sort_by_key(|l| l.ordinal);
+    made.retain(|l| Some(l.id) != detail.row.lead);
+    let lead = |l: &Lead| (format!("Lead {}", l.ordinal + 1), format!("/ops/leads/{}", l.id));
     let rows = match &detail.row.request_id {
         Some(request) => jobs::by_request(&api.db, request).await?,
         None => Vec::new(),
@@ -163,6 +178,7 @@ pub(super) async fn show(
     let data = hub.data().await?;
     page(&Delivery {
         shell: shell.clone().at("/ops/deliveries").live(live::url(rows.iter().map(|r| r.id))),
+        more: made.iter().map(lead).collect(),
         body: pretty(&detail.body),
         headers: headers_of(&detail),
         facts: facts(&detail),

@@ -24,6 +24,7 @@ mod messages;
 mod overview;
 mod portals;
 mod queues;
+mod replays;
 mod session;
 mod shell;
 mod workflow_graph;
@@ -80,6 +81,7 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/deliveries/{id}", get(deliveries::show)),
         ("/deliveries/{id}/raw", get(deliveries::raw)),
         ("/deliveries/{id}/rerun", post(deliveries::rerun)),
+        ("/deliveries/{id}/replay", get(replays::show).post(replays::apply)),
         ("/messages", get(messages::list)),
         ("/messages/{id}", get(messages::show)),
         ("/messages/{id}/html", get(messages::html)),
@@ -91,6 +93,8 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/endpoints/{id}/deliveries/{message}", get(endpoints::delivery)),
         ("/endpoints/{id}/deliveries/{message}/resend", post(endpoints::resend)),
         ("/endpoints/{id}/{verb}", post(endpoints::act)),
+        ("/portals/{code}/{verb}", post(portals::act)),
+        ("/portals/{code}/rollback/{version}", post(portals::rollback)),
         ("/schedules", get(fleet::schedules)),
         ("/workers", get(fleet::workers)),
     ]

@@ -109,6 +109,14 @@ impl Tiles {
                 "messages in trouble",
                 "bad",
             ),
+            some(self.attention.silent, "/ops/portals", "silent portal", "silent portals", "bad"),
+            some(
+                self.attention.not_fetched,
+                "/ops/leads?state=pending",
+                "lead not fetched",
+                "leads not fetched",
+                "bad",
+            ),
             some(
                 self.attention.unassigned,
                 "/ops/leads?state=unassigned",

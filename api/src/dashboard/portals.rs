@@ -1,26 +1,32 @@
 //! Portals: who may send, and how their events are read.
 
 use super::assets::Asset;
-use super::error::Screen;
+use super::deliveries::cause;
+use super::error::{OpsError, Screen};
 use super::format::{When, grouped};
 use super::jobs::missing;
 use super::overview::curl_to;
-use super::shell::{Shell, page};
-use crate::auth::{Caller, PortalsRead};
-use crate::{Api, ApiError};
+use super::session::back;
+use super::shell::{Notice, Shell, page};
+use crate::auth::{Caller, PortalsManage, PortalsRead};
+use crate::{Api, ApiError, RequestContext};
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
+use switchyard_catalog::line;
 use switchyard_store::overview::{self, PortalRow};
+use switchyard_store::portals::{self, PortalVersion};
 use switchyard_store::refusals::{self, Circuit, Refusal};
-use switchyard_store::{Scope, portals};
+use switchyard_store::{Scope, Tx};
 
 /// A portal's row.
 struct PortalView {
     code: String,
     name: String,
-    active: bool,
+    /// `active`, `closed`, `paused` or `silent`.
+    state: &'static str,
+    last: Option<When>,
     auth: &'static str,
     version: i32,
     rejected: i64,
@@ -36,7 +42,13 @@ impl PortalView {
             refused: circuit.and_then(rate).unwrap_or_else(|| "–".to_owned()),
             code: row.code.clone(),
             name: row.name.clone(),
-            active: row.active,
+            state: match (row.active, row.paused, row.silent_since) {
+                (false, ..) => "closed",
+                (_, true, _) => "paused",
+                (.., Some(_)) => "silent",
+                _ => "active",
+            },
+            last: row.last_event_at.map(|at| When::new(at, now)),
             auth: match (row.has_key, row.has_secret) {
                 (true, true) => "API key and signature",
                 (true, false) => "API key",
@@ -129,7 +141,32 @@ struct Portal {
     refusals: Vec<RefusalView>,
     curl: String,
     settings: String,
+    versions: Vec<VersionView>,
 }
+
+/// One version of the settings.
+struct VersionView {
+    version: i32,
+    current: bool,
+    by: String,
+    changed: When,
+    settings: String,
+}
+
+impl VersionView {
+    fn new(v: PortalVersion, current: i32, now: DateTime<Utc>) -> Self {
+        Self {
+            version: v.version,
+            current: v.version == current,
+            by: v.changed_by,
+            changed: When::new(v.changed_at, now),
+            settings: serde_json::to_string_pretty(&v.settings).unwrap_or_default(),
+        }
+    }
+}
+
+/// Versions that the page shows; the others are told by `switchyard portals versions`.
+const VERSIONS: usize = 20;
 
 /// `GET /ops/portals/{code}`
 pub(super) async fn show(
@@ -145,14 +182,65 @@ pub(super) async fn show(
     let paused = portals::get(&mut tx, row.id).await?.paused_at;
     let circuits = refusals::circuits(&mut tx, Some(row.id)).await?;
     let refused = refusals::list(&mut tx, row.id, None, REFUSALS_SHOWN).await?;
+    let versions = portals::versions(&mut tx, row.id).await?;
     tx.rollback().await?;
+    let version = |v| VersionView::new(v, row.version, shell.now);
     page(&Portal {
         paused: paused.map(|at| When::new(at, shell.now)),
         circuit: CircuitView::from(circuits.first()),
         refusals: refused.iter().map(|r| RefusalView::new(r, shell.now)).collect(),
+        versions: versions.into_iter().take(VERSIONS).map(version).collect(),
         p: PortalView::new(&row, &circuits, shell.now),
         curl: curl_to(&headers, &row, "@delivery.json"),
         settings: serde_json::to_string_pretty(&row.settings).map_err(ApiError::internal)?,
         shell: shell.at("/ops/portals"),
     })
+}
+
+/// `POST /ops/portals/{code}/{verb}`: pause, resume.
+pub(super) async fn act(
+    State(api): State<Api>,
+    _: Caller<PortalsManage>,
+    context: RequestContext,
+    headers: HeaderMap,
+    Path((code, verb)): Path<(String, String)>,
+) -> Screen {
+    let mut tx = api.db.begin(Scope::Platform).await?;
+    let portal = named(&mut tx, &code).await?;
+    let notice = match verb.as_str() {
+        "pause" => {
+            line::pause(&mut tx, portal.id).await?;
+            Notice::done("Paused: what comes is taken and held.")
+        }
+        "resume" => {
+            line::resume(&mut tx, portal.id, &cause(&context)).await?;
+            Notice::done("It goes on. What was held is judged now.")
+        }
+        _ => return Err(OpsError::not_found("There is no such action.")),
+    };
+    tx.commit().await?;
+    Ok(back(&format!("/ops/portals/{code}"), &notice, &headers))
+}
+
+/// `POST /ops/portals/{code}/rollback/{version}`
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    caller: Caller<PortalsManage>,
+    headers: HeaderMap,
+    Path((code, version)): Path<(String, i32)>,
+) -> Screen {
+    let mut tx = api.db.begin(Scope::Platform).await?;
+    let portal = named(&mut tx, &code).await?;
+    portals::acting(&mut tx, &format!("admin:{}", caller.claims.sub)).await?;
+    let now = portals::rollback(&mut tx, portal.id, version).await;
+    let now = now.map_err(|e| missing(e, "The portal has no such version."))?;
+    tx.commit().await?;
+    api.portals.forget(&code).await;
+    let told = format!("The settings of version {version} are in force, as version {now}.");
+    Ok(back(&format!("/ops/portals/{code}"), &Notice::done(told), &headers))
+}
+
+async fn named(tx: &mut Tx, code: &str) -> Screen<portals::Portal> {
+    let found = portals::by_code(tx, code).await?;
+    found.ok_or_else(|| OpsError::not_found("There is no portal with this code."))
 }

@@ -31,10 +31,11 @@ pub(crate) struct EventView {
     #[schema(example = "demo")]
     portal: String,
     received_at: DateTime<Utc>,
-    /// `received` (not judged yet), `processed` (became a lead, or repeats one) or `rejected`.
+    /// `received` (not judged yet), `processed` (became leads, or repeats one), `rejected`, `ignored`
+    /// or `held` (its portal is paused).
     #[schema(example = "rejected")]
     state: String,
-    /// Why it was rejected.
+    /// Why it, or some of its leads, are none.
     reasons: Vec<FaultView>,
     /// Version of the portal's settings that judged it.
     portal_version: Option<i32>,
@@ -91,7 +92,8 @@ async fn list(
     let mut tx = api.db.begin(Scope::Platform).await?;
     let portal = portal_id(&mut tx, filter.portal.as_deref()).await?;
     let before = paging.cursor.map(EventId);
-    let filter = EventFilter { portal, state: filter.state, before, limit: paging.rows()? };
+    let (state, limit) = (filter.state, paging.rows()?);
+    let filter = EventFilter { portal, state, before, limit, ..EventFilter::default() };
     let rows = events::list(&mut tx, &filter).await?;
     paged("events", paging, rows, |e| e.id.0, EventView::from)
 }

@@ -54,6 +54,7 @@ async fn leads_list(
         agency: query.agency.map(AgencyId),
         before: paging.cursor.map(LeadId),
         limit: paging.rows()?,
+        ..LeadFilter::default()
     };
     let rows = leads::list(&mut tx, &filter).await?;
     paged("leads", paging, rows, |l| l.id.0, LeadView::from)

@@ -47,7 +47,7 @@ async fn list(
     let mut tx = api.db.begin(caller.scope()).await?;
     let before = paging.cursor.map(LeadId);
     let rows = leads::list_for_agency(&mut tx, filter.state, before, paging.rows()?).await?;
-    paged("leads", paging, rows, |l| l.id.0, LeadView::from)
+    paged("leads", paging, rows, |l| l.id.0, LeadView::for_agency)
 }
 
 /// See one of your leads
@@ -63,7 +63,7 @@ async fn show(
 ) -> Answer<LeadView> {
     let mut tx = api.db.begin(caller.scope()).await?;
     let lead = leads::get_for_agency(&mut tx, LeadId(id)).await?;
-    Ok(Reply::ok("lead", lead.into()))
+    Ok(Reply::ok("lead", LeadView::for_agency(lead)))
 }
 
 /// What became of an offer.

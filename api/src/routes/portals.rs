@@ -136,7 +136,7 @@ pub(crate) struct PortalChange {
             body = ErrorEnvelope)))]
 async fn put(
     State(api): State<Api>,
-    _: Caller<PortalsManage>,
+    caller: Caller<PortalsManage>,
     ApiPath(code): ApiPath<String>,
     ApiJson(change): ApiJson<PortalChange>,
 ) -> Answer<PortalView> {
@@ -145,6 +145,7 @@ async fn put(
     let token = verify_token(&change, &api.keys)?;
     let keep = change.keep_former_api_key;
     let (new, api_key) = merged(&code, stands.as_ref(), change, &api.keys)?;
+    portals::acting(&mut tx, &format!("admin:{}", caller.claims.sub)).await?;
     let portal = portals::upsert(&mut tx, &new).await?;
     if let Some(token) = &token {
         portals::set_verify_token(&mut tx, portal.id, Some(token)).await?;

@@ -33,7 +33,7 @@ impl From<FieldFault> for FaultView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct LeadView {
     id: Uuid,
-    /// `new`, `assigned` (offered), `accepted` or `unassigned`.
+    /// `new`, `assigned` (offered), `accepted`, `unassigned`, or `pending` (being fetched).
     #[schema(example = "assigned")]
     state: String,
     portal_id: Uuid,
@@ -86,8 +86,21 @@ pub(crate) struct LeadView {
     /// The sender marked it as a test.
     is_test: bool,
     submitted_at: Option<DateTime<Utc>>,
+    /// Its place among the leads of its event, from 0.
+    ordinal: i32,
+    /// The first lead of the same person, where the portal looks for that.
+    duplicate_of: Option<Uuid>,
+    /// Why the rest of it could not be fetched.
+    fetch_error: Option<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+}
+
+impl LeadView {
+    /// What an agency may know: nothing of other agencies' leads.
+    pub(super) fn for_agency(lead: Lead) -> Self {
+        Self { duplicate_of: None, fetch_error: None, ..lead.into() }
+    }
 }
 
 impl From<Lead> for LeadView {
@@ -121,6 +134,9 @@ impl From<Lead> for LeadView {
             warnings: d.warnings,
             is_test: d.is_test,
             submitted_at: d.submitted_at,
+            ordinal: lead.ordinal,
+            duplicate_of: lead.duplicate_of.map(|l| l.0),
+            fetch_error: lead.fetch_error,
             created_at: lead.created_at,
             updated_at: lead.updated_at,
         }

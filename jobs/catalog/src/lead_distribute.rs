@@ -53,7 +53,9 @@ impl Job for DistributeLead {
     async fn run(self, cx: &Context<Platform>) -> JobResult {
         let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
         let lead = leads::lock(&mut tx, self.lead).await.or_fail()?;
-        if matches!(lead.state, LeadState::Assigned | LeadState::Accepted) {
+        // A pending lead is given out once the rest of it was fetched.
+        let waits = [LeadState::Assigned, LeadState::Accepted, LeadState::Pending];
+        if waits.contains(&lead.state) {
             return tx.done().await;
         }
         let (country, code) = (lead.data.country.as_deref(), lead.data.postal_code.as_deref());

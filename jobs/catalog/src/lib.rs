@@ -35,9 +35,12 @@
 //! enqueues what follows, and ends with `tx.done()`: work, follow-ups and the end of the job are
 //! then one commit, and a worker that lost the job can write none of it.
 
+mod bodies_compress;
 mod deliver;
 mod deliveries_expire;
 mod fault;
+pub mod judging;
+mod keeping;
 mod lead_distribute;
 mod leads_rescan;
 pub mod line;
@@ -47,14 +50,19 @@ mod notify_whatsapp;
 pub mod outbound;
 mod platform;
 mod portal_release;
+mod portals_watch;
 pub mod queues;
 mod refusals_expire;
+pub mod replay;
+mod webhook_enrich;
 mod webhook_flush;
 mod webhook_notice;
 mod webhook_process;
+mod webhook_replay;
 mod webhook_send;
 mod webhook_tend;
 
+pub use bodies_compress::CompressBodies;
 pub use deliveries_expire::ExpireKeys;
 pub use lead_distribute::DistributeLead;
 pub use leads_rescan::RescanUnassigned;
@@ -63,10 +71,13 @@ pub use notify_email::NotifyEmail;
 pub use notify_whatsapp::NotifyWhatsApp;
 pub use platform::Platform;
 pub use portal_release::ReleaseHeld;
+pub use portals_watch::WatchPortals;
 pub use refusals_expire::ExpireRefusals;
+pub use webhook_enrich::EnrichLead;
 pub use webhook_flush::FlushEndpoint;
 pub use webhook_notice::TellOwner;
 pub use webhook_process::ProcessWebhook;
+pub use webhook_replay::{ReplayWebhooks, preview_range};
 pub use webhook_send::SendWebhook;
 pub use webhook_tend::TendWebhooks;
 
@@ -78,6 +89,8 @@ use switchyard_queue::{Job, MissedPolicy, Registry, ScheduleSpec};
 pub fn registry() -> Registry<Platform> {
     Registry::new()
         .with::<ProcessWebhook>()
+        .with::<EnrichLead>()
+        .with::<ReplayWebhooks>()
         .with::<DistributeLead>()
         .with::<NotifyEmail>()
         .with::<NotifyWhatsApp>()
@@ -90,6 +103,8 @@ pub fn registry() -> Registry<Platform> {
         .with::<TendWebhooks>()
         .with::<ReleaseHeld>()
         .with::<ExpireRefusals>()
+        .with::<WatchPortals>()
+        .with::<CompressBodies>()
 }
 
 /// The cron table. What is periodic rescans, so a missed firing is made up for by the next.
@@ -109,5 +124,7 @@ pub fn schedules() -> Vec<ScheduleSpec> {
         utc("tend outbound webhooks", "40 * * * * *", TendWebhooks::KIND),
         utc("expire delivery keys", "30 */10 * * * *", ExpireKeys::KIND),
         utc("expire refusals", "45 17 * * * *", ExpireRefusals::KIND),
+        utc("watch portals", "50 * * * * *", WatchPortals::KIND),
+        utc("compress bodies", "10 * * * * *", CompressBodies::KIND),
     ]
 }

@@ -1,18 +1,20 @@
 //! What people and senders set going, each in the caller's transaction: what is written and the
 //! job that follows commit together.
 
+use crate::replay::{self, EventReplay};
 use crate::{
-    DistributeLead, NotifyEmail, NotifyWhatsApp, ProcessWebhook, ReleaseHeld, RescanUnassigned,
-    outbound,
+    DistributeLead, NotifyEmail, NotifyWhatsApp, ProcessWebhook, ReleaseHeld, ReplayWebhooks,
+    RescanUnassigned, outbound,
 };
 use std::time::Duration;
 use switchyard_domain::delivery::DeliveryKey;
 use switchyard_domain::{AgencyId, EventId, Headers, LeadId, MessageId, PortalId};
 use switchyard_queue::{Job, NewJob, TraceContext};
 use switchyard_store::distribution::{self, Answer, RespondFault};
-use switchyard_store::events::{self, NewEvent, RerunFault};
+use switchyard_store::events::{self, NewEvent, Range, RerunFault};
 use switchyard_store::leads::Place;
 use switchyard_store::messages::{self, Channel, Message, ResendFault};
+use switchyard_store::replays::{self, Replay};
 use switchyard_store::{Result, StoreFault, Tx, portals, territories};
 
 /// How long a body's hash counts as "the same delivery"; a sender's id counts for good.
@@ -102,6 +104,30 @@ pub async fn resume(tx: &mut Tx, portal: PortalId, cause: &Cause) -> Result<bool
 /// [`RerunFault`].
 pub async fn rerun(tx: &mut Tx, event: EventId, cause: &Cause) -> Result<(), RerunFault> {
     events::rerun(tx, event, |portal| Ok(cause.stamp(process(event, portal)?))).await
+}
+
+/// Judges one event again by the settings of today, whatever it is now, and keeps what comes of it.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is no such event.
+pub async fn replay(tx: &mut Tx, event: EventId, cause: &Cause) -> Result<EventReplay> {
+    replay::again(tx, event, |job| cause.stamp(job)).await
+}
+
+/// Sets a job going that judges the events of a range again.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn replay_range(
+    tx: &mut Tx,
+    range: &Range,
+    dry_run: bool,
+    requested_by: &str,
+    cause: &Cause,
+) -> Result<Replay> {
+    let replay = replays::create(tx, range, dry_run, requested_by).await?;
+    tx.enqueue(cause.stamp(NewJob::of(&ReplayWebhooks { replay: replay.id })?)).await?;
+    Ok(replay)
 }
 
 /// Takes an agency's answer to an offer, in the agency's scope. A rejected lead goes to the next.

@@ -1,16 +1,16 @@
-//! `webhook.process`: judges one event by its portal's settings of today; what fits becomes a lead.
+//! `webhook.process`: judges one event by its portal's settings of today; what fits becomes leads.
 
 use crate::fault::OrFail;
-use crate::{DistributeLead, Platform, outbound, queues};
+use crate::judging::{placed, verdict};
+use crate::keeping::{Keeper, Kept};
+use crate::{Platform, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_domain::mapping::{Judged, Judgement};
-use switchyard_domain::portal::PortalSettings;
-use switchyard_domain::{EventId, FieldFault, Headers};
-use switchyard_queue::{Context, Job, JobError, JobResult, NewJob, QueueName};
-use switchyard_store::JobTx;
-use switchyard_store::events::{self, EventState, EventToProcess};
-use switchyard_store::leads;
+use switchyard_domain::{EventId, FieldFault};
+use switchyard_queue::{Context, Job, JobResult, QueueName};
+use switchyard_store::events::{self, EventState};
+use switchyard_store::{Result, Tx};
 
 /// Judges one event.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,12 +23,12 @@ impl Job for ProcessWebhook {
     type State = Platform;
 
     const KIND: &'static str = "webhook.process";
-    const ABOUT: &'static str = "Maps one webhook event to a lead, or rejects it with the reasons.";
+    const ABOUT: &'static str = "Maps one webhook event to leads, or rejects it with the reasons.";
     const QUEUE: QueueName = queues::WEBHOOKS;
     const TIMEOUT: Duration = Duration::from_secs(30);
     const MAX_ATTEMPTS: u16 = 15;
 
-    // Not unique: the event's key admits one delivery, and a lead is unique by its event.
+    // Not unique: the event's key admits one delivery, and a lead is unique by its place in the event.
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {
         let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
@@ -36,16 +36,25 @@ impl Job for ProcessWebhook {
         if event.state == EventState::Processed {
             return tx.done().await;
         }
+        if event.paused && events::hold(&mut tx, event.id, event.portal).await.or_fail()? {
+            return tx.done().await;
+        }
         let version = event.portal_version;
-        match judge(&event) {
+        let verdict = verdict(&event);
+        match verdict.judgement {
             Ok(Judgement::Leads(leads)) => {
-                let faults = keep(&mut tx, cx, &event, leads).await?;
-                if let Some(faults) = faults {
+                let rule = verdict.settings.as_ref().and_then(|s| s.duplicates.as_ref());
+                let mut keeper = Keeper::new(&event, rule);
+                let (stored, faults) = keep_all(&mut tx, &mut keeper, leads).await.or_fail()?;
+                if !stored {
                     events::mark_rejected(&mut tx, event.id, version, &faults).await.or_fail()?;
+                } else if !faults.is_empty() {
+                    events::note_partial(&mut tx, event.id, &faults).await.or_fail()?;
                 }
+                keeper.enqueue(&mut tx, |job| cx.follow_up(job)).await.or_fail()?;
             }
             Ok(Judgement::Ignored { code, message }) => {
-                let reason = FieldFault { field: "event".to_owned(), code, message };
+                let reason = FieldFault::new("event", code, message);
                 events::mark_ignored(&mut tx, event.id, version, &reason).await.or_fail()?;
             }
             Err(reasons) => {
@@ -55,48 +64,21 @@ impl Job for ProcessWebhook {
         tx.done().await
     }
 }
-/// Stores what became leads and sets their distribution going. Faults only if none did.
-async fn keep(
-    tx: &mut JobTx,
-    cx: &Context<Platform>,
-    event: &EventToProcess,
+
+/// Keeps what became leads. Says whether any did, and what kept the others from it.
+async fn keep_all(
+    tx: &mut Tx,
+    keeper: &mut Keeper<'_>,
     judged: Vec<Judged>,
-) -> Result<Option<Vec<FieldFault>>, JobError> {
-    let mut stored_any = false;
-    let mut made = Vec::new();
-    let mut faults = Vec::new();
-    for (ordinal, judged) in (0..).zip(judged) {
-        match judged.lead {
-            Ok(lead) => {
-                stored_any = true;
-                let stored = leads::store(tx, event, ordinal, &lead).await.or_fail()?;
-                if stored.new {
-                    made.push(stored.lead);
-                    let next = NewJob::of(&DistributeLead { lead: stored.lead }).or_fail()?;
-                    tx.enqueue(cx.follow_up(next)).await.or_fail()?;
-                }
+) -> Result<(bool, Vec<FieldFault>)> {
+    let (mut stored, mut faults, many) = (false, Vec::new(), judged.len());
+    for (n, judged) in judged.into_iter().enumerate() {
+        match keeper.keep(tx, i32::try_from(n).unwrap_or(i32::MAX), judged).await? {
+            Kept::Refused(reasons) => {
+                faults.extend(reasons.into_iter().map(|f| placed(n, many, f)));
             }
-            Err(reasons) => faults.extend(reasons),
+            _ => stored = true,
         }
     }
-    outbound::leads_created(tx, &made, |job| cx.follow_up(job)).await.or_fail()?;
-    Ok((!stored_any).then_some(faults))
-}
-
-/// What the event stands for. Settings that cannot be read are a reason like any other: the event
-/// waits for them to be mended.
-fn judge(event: &EventToProcess) -> Result<Judgement, Vec<FieldFault>> {
-    let fault = |field: &str, code: &str, message: String| {
-        vec![FieldFault { field: field.to_owned(), code: code.to_owned(), message }]
-    };
-    let settings = PortalSettings::parse(&event.settings).map_err(|faults| {
-        let at = |f: FieldFault| FieldFault { field: format!("portal settings {}", f.field), ..f };
-        faults.into_iter().map(at).collect::<Vec<_>>()
-    })?;
-    let headers: Headers = serde_json::from_value(event.headers.clone())
-        .map_err(|e| fault("headers", "unreadable", format!("The stored headers: {e}.")))?;
-    let body = settings
-        .decode(&headers, &event.body)
-        .map_err(|e| fault("body", e.code, format!("{e}.")))?;
-    Ok(settings.judge(&body, &headers, event.url.as_deref(), event.received_at))
+    Ok((stored, faults))
 }

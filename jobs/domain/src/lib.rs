@@ -2,8 +2,10 @@
 //! nonces.
 
 pub mod body;
+pub mod changes;
 pub mod delivery;
 pub mod distribution;
+pub mod duplicates;
 mod headers;
 mod ids;
 mod lead;

@@ -1,6 +1,7 @@
 //! Everything about a portal except its secrets: who may send, how, and what its fields mean.
 
 use crate::body::{self, BodyFault, LARGEST_BODY, Member, Opened};
+use crate::duplicates::DuplicateRule;
 use crate::headers::is_field_name;
 use crate::mapping::{Enrich, Mapping, Path};
 use crate::normalise;
@@ -52,6 +53,9 @@ pub struct PortalSettings {
     pub enrich: Option<Enrich>,
     /// What an accepted delivery is answered.
     pub reply: Reply,
+    /// What is done about a person who asked before; without it nobody looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<DuplicateRule>,
     /// Addresses, handshakes, limits, and how bodies are read.
     #[serde(flatten)]
     pub door: Door,
@@ -118,7 +122,7 @@ impl PortalSettings {
         };
         let mut faults = Vec::new();
         for name in members.keys() {
-            const KNOWN: [&str; 8] = [
+            const KNOWN: [&str; 9] = [
                 "format",
                 "api_key",
                 "signature",
@@ -127,6 +131,7 @@ impl PortalSettings {
                 "mapping",
                 "enrich",
                 "reply",
+                "duplicates",
             ];
             if !KNOWN.contains(&name.as_str()) && !Door::KNOWN.contains(&name.as_str()) {
                 let known = [&KNOWN[..], &Door::KNOWN[..]].concat().join(", ");
@@ -140,6 +145,7 @@ impl PortalSettings {
         let delivery_id = member(members, "delivery_id", &mut faults);
         let defaults = member(members, "defaults", &mut faults).unwrap_or_default();
         let reply = member(members, "reply", &mut faults).unwrap_or_default();
+        let duplicates = member(members, "duplicates", &mut faults);
         let door = Door::read(members, &mut faults);
         let (mapping, enrich) = leads::read_mapping(members, &mut faults);
         let Some(mapping) = mapping else { return Err(faults) };
@@ -152,6 +158,7 @@ impl PortalSettings {
             mapping,
             enrich,
             reply,
+            duplicates,
             door,
         };
         faults.extend(settings.validate());
@@ -186,6 +193,9 @@ impl PortalSettings {
         }
         faults.extend(self.door.faults(self.signature.is_some()));
         faults.extend(self.reply.faults());
+        if let Some(what) = self.duplicates.as_ref().and_then(DuplicateRule::fault) {
+            faults.push(FieldFault::new("/duplicates/by", "required", what));
+        }
         faults
     }
 

@@ -17,6 +17,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Purpose under which portals' signing secrets are sealed.
 pub const PORTAL_SIGNING: &str = "portal.signing_secret";
+/// Purpose under which the tokens are sealed that are shown where the rest of a lead is fetched.
+pub const PORTAL_ENRICH: &str = "portal.enrich_token";
 
 /// First byte of what [`MasterKey::seal`] gives: format 1, a 24-byte nonce, then the ciphertext.
 const SEALED_V1: u8 = 1;

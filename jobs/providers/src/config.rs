@@ -62,6 +62,8 @@ pub struct ProvidersConfig {
     pub twilio: TwilioConfig,
     /// The WhatsApp Business account at Meta.
     pub meta: MetaConfig,
+    /// How the rest of a lead is fetched.
+    pub fetch: crate::FetchConfig,
 }
 
 /// How the connection to a mail server is protected.

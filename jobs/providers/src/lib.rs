@@ -6,6 +6,7 @@
 mod capture;
 mod config;
 mod error;
+mod fetch;
 mod guard;
 mod http;
 mod message;
@@ -23,6 +24,7 @@ pub use config::{
     TwilioConfig, WhatsAppKind,
 };
 pub use error::{SendError, SendFault};
+pub use fetch::{FetchClass, FetchConfig, FetchFault, FetchToken, Fetcher};
 pub use guard::{Fetched, GuardFault, GuardPolicy, GuardedClient, UrlRefused, is_public};
 pub use message::{Email, EmailSender, Receipt, WhatsApp, WhatsAppSender};
 pub use meta::Meta;
@@ -41,6 +43,8 @@ pub struct Providers {
     pub whatsapp: Arc<dyn WhatsAppSender>,
     /// For `webhook.send`. Without a key it sends nothing, see [`Providers::sending_webhooks`].
     pub webhooks: Webhooks,
+    /// For `webhook.enrich`.
+    pub fetch: Fetcher,
 }
 
 impl Providers {
@@ -51,6 +55,7 @@ impl Providers {
             email: Arc::new(Capture),
             whatsapp: Arc::new(Capture),
             webhooks: Webhooks::without_key(),
+            fetch: Fetcher::new(&FetchConfig::default()),
         }
     }
 
@@ -73,7 +78,8 @@ impl Providers {
             WhatsAppKind::Twilio => Arc::new(Twilio::new(&config.twilio).map_err(|f| vec![f])?),
             WhatsAppKind::Meta => Arc::new(Meta::new(&config.meta).map_err(|f| vec![f])?),
         };
-        Ok(Self { email, whatsapp, webhooks: Webhooks::without_key() })
+        let fetch = Fetcher::new(&config.fetch);
+        Ok(Self { email, whatsapp, webhooks: Webhooks::without_key(), fetch })
     }
 
     /// The same with these outbound webhooks.

@@ -1,8 +1,15 @@
 //! Webhook events: what came in, byte for byte, and what became of it. Platform scope.
 
+mod bodies;
 mod ingest;
+mod judged;
+mod walk;
 
+pub(crate) use bodies::body_of;
+pub use bodies::{Compressed, compress_old};
 pub use ingest::{Ingested, NewEvent, ingest};
+pub use judged::{hold, mark_ignored, mark_processed, mark_rejected, note_partial, release};
+pub use walk::{EventMark, Range, count_in, lock, next_in, now};
 
 use crate::words::{stored_words, word};
 use crate::{Result, StoreFault, Tx};
@@ -47,98 +54,55 @@ pub struct EventToProcess {
     pub url: Option<String>,
     /// Where it stands.
     pub state: EventState,
+    /// The lead it became or repeats, if it was judged before.
+    pub lead: Option<LeadId>,
+    /// Version of the settings that judged it before.
+    pub judged_by: Option<i32>,
     /// The portal's settings as they are now.
     pub settings: Value,
     /// Their version.
     pub portal_version: i32,
+    /// What comes for the portal is held.
+    pub paused: bool,
 }
+
+macro_rules! judging {
+    () => {
+        "select e.id, e.portal_id, e.received_at, e.body, e.body_encoding, e.body_bytes, e.headers,
+           e.url, e.state, e.lead_id, e.portal_version, p.settings, p.version,
+           p.paused_at is not null as paused
+         from switchyard.webhook_events e join switchyard.portals p on p.id = e.portal_id"
+    };
+}
+use judging;
 
 /// Loads an event and its portal's settings of today.
 ///
 /// # Errors
 /// [`StoreFault::NotFound`] if there is no such event.
 pub async fn load(tx: &mut Tx, id: EventId) -> Result<EventToProcess> {
-    let row = sqlx::query(
-        "select e.portal_id, e.received_at, e.body, e.headers, e.url, e.state, p.settings,
-           p.version
-         from switchyard.webhook_events e join switchyard.portals p on p.id = e.portal_id
-         where e.id = $1",
-    )
-    .bind(id.0)
-    .fetch_one(tx.conn())
-    .await?;
+    let row = sqlx::query(concat!(judging!(), " where e.id = $1"))
+        .bind(id.0)
+        .fetch_one(tx.conn())
+        .await?;
+    to_process(&row)
+}
+
+fn to_process(row: &PgRow) -> Result<EventToProcess> {
     Ok(EventToProcess {
-        id,
+        id: EventId(row.try_get("id")?),
         portal: PortalId(row.try_get("portal_id")?),
         received_at: row.try_get("received_at")?,
-        body: row.try_get("body")?,
+        body: body_of(row)?,
         headers: row.try_get("headers")?,
         url: row.try_get("url")?,
-        state: word(&row, "state")?,
+        state: word(row, "state")?,
+        lead: row.try_get::<Option<_>, _>("lead_id")?.map(LeadId),
+        judged_by: row.try_get("portal_version")?,
         settings: row.try_get("settings")?,
         portal_version: row.try_get("version")?,
+        paused: row.try_get("paused")?,
     })
-}
-
-/// Writes down that an event became a lead, or repeats one.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn mark_processed(tx: &mut Tx, id: EventId, version: i32, lead: LeadId) -> Result<()> {
-    sqlx::query(
-        "update switchyard.webhook_events set state = 'processed', reasons = null,
-           portal_version = $2, lead_id = $3, processed_at = now() where id = $1",
-    )
-    .bind(id.0)
-    .bind(version)
-    .bind(lead.0)
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// Writes down that an event is no lead and is not meant to be one.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn mark_ignored(
-    tx: &mut Tx,
-    id: EventId,
-    version: i32,
-    reason: &FieldFault,
-) -> Result<()> {
-    sqlx::query(
-        "update switchyard.webhook_events set state = 'ignored', reasons = $3,
-           portal_version = $2, processed_at = now() where id = $1",
-    )
-    .bind(id.0)
-    .bind(version)
-    .bind(Json([reason]))
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// Writes down why an event does not fit.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn mark_rejected(
-    tx: &mut Tx,
-    id: EventId,
-    version: i32,
-    reasons: &[FieldFault],
-) -> Result<()> {
-    sqlx::query(
-        "update switchyard.webhook_events set state = 'rejected', reasons = $3,
-           portal_version = $2, processed_at = now() where id = $1",
-    )
-    .bind(id.0)
-    .bind(version)
-    .bind(Json(reasons))
-    .execute(tx.conn())
-    .await?;
-    Ok(())
 }
 
 /// Why an event is not processed again.
@@ -233,6 +197,8 @@ pub struct Event {
     pub remote_addr: Option<String>,
     /// The request that brought it.
     pub request_id: Option<String>,
+    /// The public URL with its query, without credentials.
+    pub url: Option<String>,
     /// Size of the body.
     pub body_bytes: i32,
 }
@@ -244,6 +210,8 @@ pub struct EventFilter {
     pub portal: Option<PortalId>,
     /// In this state.
     pub state: Option<EventState>,
+    /// That came then or later.
+    pub since: Option<DateTime<Utc>>,
     /// Older than this one (for the next page).
     pub before: Option<EventId>,
     /// At most so many.
@@ -253,7 +221,8 @@ pub struct EventFilter {
 macro_rules! columns {
     () => {
         "e.id, e.portal_id, p.code, e.received_at, e.state, e.reasons, e.portal_version, \
-         e.processed_at, e.lead_id, e.remote_addr, e.request_id, octet_length(e.body) as bytes"
+         e.processed_at, e.lead_id, e.remote_addr, e.request_id, e.url, \
+         coalesce(e.body_bytes, octet_length(e.body)) as bytes"
     };
 }
 
@@ -271,6 +240,7 @@ fn event(row: &PgRow) -> sqlx::Result<Event> {
         lead: row.try_get::<Option<_>, _>("lead_id")?.map(LeadId),
         remote_addr: row.try_get("remote_addr")?,
         request_id: row.try_get("request_id")?,
+        url: row.try_get("url")?,
         body_bytes: row.try_get("bytes")?,
     })
 }
@@ -286,12 +256,14 @@ pub async fn list(tx: &mut Tx, filter: &EventFilter) -> Result<Vec<Event>> {
         " from switchyard.webhook_events e join switchyard.portals p on p.id = e.portal_id
           where ($1::uuid is null or e.portal_id = $1) and ($2::text is null or e.state = $2)
             and ($3::uuid is null or e.id < $3)
+            and ($5::timestamptz is null or e.received_at >= $5)
           order by e.id desc limit $4"
     ))
     .bind(filter.portal.map(|p| p.0))
     .bind(filter.state.map(EventState::as_str))
     .bind(filter.before.map(|e| e.0))
     .bind(filter.limit)
+    .bind(filter.since)
     .fetch_all(tx.conn())
     .await?;
     Ok(rows.iter().map(event).collect::<sqlx::Result<_>>()?)
@@ -305,13 +277,13 @@ pub async fn get(tx: &mut Tx, id: EventId) -> Result<(Event, Value, Vec<u8>)> {
     let row = sqlx::query(concat!(
         "select ",
         columns!(),
-        ", e.headers, e.body from switchyard.webhook_events e
+        ", e.headers, e.body, e.body_encoding, e.body_bytes from switchyard.webhook_events e
           join switchyard.portals p on p.id = e.portal_id where e.id = $1"
     ))
     .bind(id.0)
     .fetch_one(tx.conn())
     .await?;
-    Ok((event(&row)?, row.try_get("headers")?, row.try_get("body")?))
+    Ok((event(&row)?, row.try_get("headers")?, body_of(&row)?))
 }
 
 /// Forgets delivery keys whose time is over; gives how many. Keys in use are left for next time.

@@ -1,10 +1,17 @@
 //! Leads. Under a tenant's scope only those that the agency holds can be seen.
 
-use crate::events::EventToProcess;
+mod write;
+
+pub use write::{
+    StoreAs, Stored, by_external_id, fetch_failed, fetched, lock_of_event, merged_fields,
+    note_merge, standing, store, store_as, update_fields,
+};
+
 use crate::words::word;
 use crate::{Result, StoreFault, Tx};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -30,6 +37,18 @@ pub struct Lead {
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
+    /// Its place among the leads of its event, from 0.
+    pub ordinal: i32,
+    /// The first lead of the same person, where the portal looks for that.
+    pub duplicate_of: Option<LeadId>,
+    /// What later events of the same person added: `[{"event", "at", "fields"}]`.
+    pub merges: Option<Value>,
+    /// Where the rest of it is fetched, without the token.
+    pub fetch_url: Option<String>,
+    /// Why it could not be fetched.
+    pub fetch_error: Option<String>,
+    /// What the provider answered.
+    pub fetched: Option<Value>,
 }
 
 macro_rules! columns {
@@ -37,9 +56,11 @@ macro_rules! columns {
         "l.id, l.portal_id, l.event_id, l.agency_id, l.state, l.external_id, l.first_name, \
          l.last_name, l.company, l.email, l.phone, l.country, l.postal_code, l.city, l.product, \
          l.message, l.budget::text as budget, l.currency, l.source, l.consent, l.utm, l.campaign, \
-         l.custom, l.line_items, l.warnings, l.is_test, l.submitted_at, l.created_at, l.updated_at"
+         l.custom, l.line_items, l.warnings, l.is_test, l.submitted_at, l.created_at, l.updated_at, l.ordinal, \
+         l.duplicate_of, l.merges, l.fetch_url, l.fetch_error, l.fetched"
     };
 }
+use columns;
 
 fn lead(row: &PgRow) -> sqlx::Result<Lead> {
     Ok(Lead {
@@ -51,6 +72,12 @@ fn lead(row: &PgRow) -> sqlx::Result<Lead> {
         data: data(row)?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
+        ordinal: row.try_get("ordinal")?,
+        duplicate_of: row.try_get::<Option<_>, _>("duplicate_of")?.map(LeadId),
+        merges: row.try_get("merges")?,
+        fetch_url: row.try_get("fetch_url")?,
+        fetch_error: row.try_get("fetch_error")?,
+        fetched: row.try_get("fetched")?,
     })
 }
 
@@ -82,101 +109,6 @@ fn data(row: &PgRow) -> sqlx::Result<StandardLead> {
         line_items: row.try_get::<Option<Json<_>>, _>("line_items")?.map(|j| j.0),
         warnings: row.try_get::<Option<Json<_>>, _>("warnings")?.map_or_else(Vec::new, |j| j.0),
     })
-}
-
-/// What became of an event that fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The lead.
-    pub lead: LeadId,
-    /// `false`: the event repeats a lead that stands (the same event, or the sender's same id).
-    pub new: bool,
-}
-
-/// Stores the lead of an event and marks the event as processed, by one statement. The same lead
-/// under another event makes no second one; that event is processed too and names the first.
-///
-/// # Errors
-/// If the database refuses it.
-pub async fn store(
-    tx: &mut Tx,
-    of: &EventToProcess,
-    ordinal: i32,
-    data: &StandardLead,
-) -> Result<Stored> {
-    let EventToProcess { id: event, portal, portal_version, .. } = of;
-    let id = LeadId::new();
-    let warnings = (!data.warnings.is_empty()).then_some(Json(&data.warnings));
-    let done = sqlx::query(
-        "with made as (
-           insert into switchyard.leads (id, portal_id, event_id, external_id, first_name, last_name,
-             company, email, phone, country, postal_code, city, product, message, budget, currency,
-             source, consent, utm, campaign, custom, warnings, is_test, submitted_at, ordinal, line_items)
-           values ($1, $2, $3, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::text::numeric,
-             $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
-           on conflict do nothing returning id
-         )
-         update switchyard.webhook_events e set state = 'processed', reasons = null,
-           portal_version = $4, lead_id = made.id, processed_at = now()
-         from made where e.id = $3",
-    )
-    .bind(id.0)
-    .bind(portal.0)
-    .bind(event.0)
-    .bind(portal_version)
-    .bind(&data.external_id)
-    .bind(&data.first_name)
-    .bind(&data.last_name)
-    .bind(&data.company)
-    .bind(&data.email)
-    .bind(&data.phone)
-    .bind(&data.country)
-    .bind(&data.postal_code)
-    .bind(&data.city)
-    .bind(&data.interest)
-    .bind(&data.message)
-    .bind(data.budget.map(|b| b.to_string()))
-    .bind(&data.currency)
-    .bind(&data.source)
-    .bind(data.consent.as_ref().map(Json))
-    .bind(data.utm.as_ref().map(Json))
-    .bind(data.campaign.as_ref().map(Json))
-    .bind(data.custom.as_ref().map(Json))
-    .bind(warnings)
-    .bind(data.is_test)
-    .bind(data.submitted_at)
-    .bind(ordinal)
-    .bind(data.line_items.as_ref().map(Json))
-    .execute(tx.conn())
-    .await?;
-    if done.rows_affected() == 1 {
-        return Ok(Stored { lead: id, new: true });
-    }
-    repeat(tx, of, ordinal, data.external_id.as_deref()).await
-}
-
-/// Finds the lead that stands: a statement of its own, because the other one's may have been
-/// committed while the first waited for it.
-async fn repeat(
-    tx: &mut Tx,
-    of: &EventToProcess,
-    ordinal: i32,
-    external_id: Option<&str>,
-) -> Result<Stored> {
-    let standing: uuid::Uuid = sqlx::query_scalar(
-        "select id from switchyard.leads
-         where (event_id = $1 and ordinal = $4) or (portal_id = $2 and external_id = $3)
-         order by event_id = $1 desc limit 1",
-    )
-    .bind(of.id.0)
-    .bind(of.portal.0)
-    .bind(external_id)
-    .bind(ordinal)
-    .fetch_one(tx.conn())
-    .await?;
-    let lead = LeadId(standing);
-    crate::events::mark_processed(tx, of.id, of.portal_version, lead).await?;
-    Ok(Stored { lead, new: false })
 }
 
 /// One lead.
@@ -217,6 +149,8 @@ pub struct LeadFilter {
     pub portal: Option<PortalId>,
     /// Held by this agency.
     pub agency: Option<AgencyId>,
+    /// Made by this event.
+    pub event: Option<EventId>,
     /// Older than this one (for the next page).
     pub before: Option<LeadId>,
     /// At most so many.
@@ -234,6 +168,7 @@ pub async fn list(tx: &mut Tx, filter: &LeadFilter) -> Result<Vec<Lead>> {
         " from switchyard.leads l
           where ($1::text is null or l.state = $1) and ($2::uuid is null or l.portal_id = $2)
             and ($3::uuid is null or l.agency_id = $3) and ($4::uuid is null or l.id < $4)
+            and ($6::uuid is null or l.event_id = $6)
           order by l.id desc limit $5"
     ))
     .bind(filter.state.map(LeadState::as_str))
@@ -241,6 +176,7 @@ pub async fn list(tx: &mut Tx, filter: &LeadFilter) -> Result<Vec<Lead>> {
     .bind(filter.agency.map(|a| a.0))
     .bind(filter.before.map(|l| l.0))
     .bind(filter.limit)
+    .bind(filter.event.map(|e| e.0))
     .fetch_all(tx.conn())
     .await?;
     Ok(rows.iter().map(lead).collect::<sqlx::Result<_>>()?)

@@ -3,6 +3,12 @@
 //! The settings are kept as JSON; `switchyard_domain` gives them a type. A portal whose stored
 //! settings cannot be read must still be listed, so that somebody can mend them.
 
+mod steer;
+mod versions;
+
+pub use steer::{Pulse, pulses, rotate_key, rotate_secret, set_enrich_token};
+pub use versions::{PortalVersion, acting, rollback, versions};
+
 use crate::{Result, StoreFault, Tx};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -28,12 +34,14 @@ pub struct Portal {
     pub version: i32,
     /// SHA-256 of the API key.
     pub api_key_hash: Option<Vec<u8>>,
-    /// The key before the last rotation, as long as it is live.
+    /// Hash of the key before the last rotation, as long as it is live.
     pub former_key_hash: Option<Vec<u8>>,
     /// Hash of the verify token, for senders that ask first.
     pub verify_token_hash: Option<Vec<u8>>,
     /// The signing secret, sealed with the master key.
     pub signing_secret: Option<Vec<u8>>,
+    /// What we show where the rest of a lead is fetched, sealed with the master key.
+    pub enrich_token: Option<Vec<u8>>,
     /// Since when its deliveries are held.
     pub paused_at: Option<DateTime<Utc>>,
     /// When it was made.
@@ -72,8 +80,12 @@ pub struct NewPortal {
 
 macro_rules! columns {
     () => {
-        "id, code, name, active, settings, version, api_key_hash, former_key_hash, \
-         verify_token_hash, signing_secret, paused_at, created_at, updated_at"
+        "id, code, name, active, settings, version, api_key_hash, \
+         case when coalesce(former_key_until, 'infinity') > now() then former_key_hash end \
+           as former_key_hash, \
+         case when signing_after_at <= now() then signing_after else signing_secret end \
+           as signing_secret, \
+         verify_token_hash, enrich_token, paused_at, created_at, updated_at"
     };
 }
 
@@ -89,6 +101,7 @@ fn portal(row: &PgRow) -> sqlx::Result<Portal> {
         former_key_hash: row.try_get("former_key_hash")?,
         verify_token_hash: row.try_get("verify_token_hash")?,
         signing_secret: row.try_get("signing_secret")?,
+        enrich_token: row.try_get("enrich_token")?,
         paused_at: row.try_get("paused_at")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
@@ -144,6 +157,8 @@ pub async fn upsert(tx: &mut Tx, new: &NewPortal) -> Result<Portal> {
         "update switchyard.portals set name = $2, active = $3, settings = $4,
            former_key_hash = case when $5::bytea is null then former_key_hash end,
            api_key_hash = coalesce($5, api_key_hash), signing_secret = coalesce($6, signing_secret),
+           signing_after = case when $6 is null then signing_after end,
+           signing_after_at = case when $6 is null then signing_after_at end,
            version = version + (settings is distinct from $4)::int, updated_at = now()
          where code = $1 returning ",
         columns!()
@@ -199,7 +214,8 @@ pub async fn set_settings(tx: &mut Tx, id: PortalId, settings: &Value) -> Result
 /// If the database is not available.
 pub async fn set_former_key(tx: &mut Tx, id: PortalId, hash: Option<&[u8]>) -> Result<()> {
     sqlx::query(
-        "update switchyard.portals set former_key_hash = $2, updated_at = now() where id = $1",
+        "update switchyard.portals set former_key_hash = $2, former_key_until = null, updated_at = now()
+         where id = $1",
     )
     .bind(id.0)
     .bind(hash)

@@ -2,10 +2,15 @@
 
 mod endpoints;
 mod limits;
+mod portals;
 mod search;
 
 pub(super) use endpoints::{EndpointAdd, Endpoints, ResendArgs};
 pub(super) use limits::{Kinds, LimitFor, LimitSet, Limits};
+pub(super) use portals::{
+    Events, EventsList, EventsReplay, Leads, LeadsList, PortalApply, PortalRotate, PortalTest,
+    Portals,
+};
 pub(super) use search::{Bulk, BulkStart, FilterArgs, JobsSearch};
 
 use clap::{Args, Parser, Subcommand};
@@ -56,6 +61,21 @@ pub(super) enum Command {
     Admin {
         #[command(subcommand)]
         command: Admin,
+    },
+    /// Senders of webhooks: make them from files, try their mappings, steer them
+    Portals {
+        #[command(subcommand)]
+        command: Portals,
+    },
+    /// Look at deliveries and judge them again
+    Events {
+        #[command(subcommand)]
+        command: Events,
+    },
+    /// Look at leads
+    Leads {
+        #[command(subcommand)]
+        command: Leads,
     },
     /// Put one job into its queue
     Enqueue(Enqueue),

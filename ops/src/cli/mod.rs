@@ -7,10 +7,14 @@ mod doctor;
 mod endpoints;
 mod enqueue;
 mod errors;
+mod events;
 mod jobs;
 mod keys;
+mod leads;
 mod limits;
 pub(crate) mod output;
+mod portals;
+mod portals_apply;
 mod run;
 mod setup;
 mod steer;
@@ -66,6 +70,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Limits { command } => limits::limits(&global, &command, output).await,
         Command::Kinds { command } => limits::kinds(&global, &command, output).await,
         Command::Workers { command } => steer::workers(&global, &command, output).await,
+        Command::Portals { command } => portals::run(&global, &command, output).await,
+        Command::Events { command } => events::run(&global, &command, output).await,
+        Command::Leads { command } => leads::run(&global, &command, output).await,
         Command::Doctor(doctor) => doctor::run(&global, &doctor, output).await,
         Command::Config => config(&global, output),
     }

@@ -19,6 +19,15 @@ pub(super) enum Failure {
     Config(ConfigFaults),
     /// Everything has been said already.
     Said(u8),
+    /// More than a sentence: what is said as JSON, and to people.
+    Told {
+        /// Exit code.
+        code: u8,
+        /// What stands under `error`.
+        error: serde_json::Value,
+        /// The same for people.
+        people: String,
+    },
 }
 
 impl From<Fault> for Failure {
@@ -64,6 +73,7 @@ impl Output {
                 (2, error, faults.to_string())
             }
             Failure::Said(code) => return ExitCode::from(*code),
+            Failure::Told { code, error, people } => (*code, error.clone(), people.clone()),
         };
         let text = if self.json { json!({ "error": value }).to_string() } else { people };
         // With a closed stream there is nobody to tell.

@@ -2,8 +2,8 @@
 
 use super::reader::Reader;
 use switchyard_providers::{
-    EmailKind, MetaConfig, MetaTemplate, ProvidersConfig, SmtpConfig, TlsMode, TwilioConfig,
-    WhatsAppKind,
+    EmailKind, FetchConfig, MetaConfig, MetaTemplate, ProvidersConfig, SmtpConfig, TlsMode,
+    TwilioConfig, WhatsAppKind,
 };
 
 pub(super) fn read(r: &mut Reader) -> ProvidersConfig {
@@ -25,6 +25,7 @@ pub(super) fn read(r: &mut Reader) -> ProvidersConfig {
         smtp: smtp(r),
         twilio: twilio(r),
         meta: meta(r),
+        fetch: fetch(r),
     };
     for fault in config.validate() {
         let key = format!("providers.{}", fault.key);
@@ -33,6 +34,23 @@ pub(super) fn read(r: &mut Reader) -> ProvidersConfig {
         }
     }
     config
+}
+
+fn fetch(r: &mut Reader) -> FetchConfig {
+    let d = FetchConfig::default();
+    FetchConfig {
+        timeout_secs: r.number(
+            "providers.fetch.timeout_secs",
+            d.timeout_secs,
+            1..=90,
+            "Longest time of fetching the rest of a lead, in seconds",
+        ),
+        allow_http: r.get(
+            "providers.fetch.allow_http",
+            d.allow_http,
+            "Fetch the rest of leads by http: too; the token is sent in clear, so for tests only",
+        ),
+    }
 }
 
 fn smtp(r: &mut Reader) -> SmtpConfig {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 use switchyard_queue::JobState;
 use switchyard_store::inspect::{self, ServerFacts};
-use switchyard_store::{DbConfig, StoreFault, jobs, sealing};
+use switchyard_store::{DbConfig, StoreFault, jobs, pulse, sealing};
 
 /// Connections of one process beside its pools: claim 1, settle 2, renew 1, presence 1, wake-ups 2,
 /// scheduler 1.
@@ -191,7 +191,23 @@ pub(super) async fn running(base: &Base) -> Vec<Finding> {
         Ok(missing) => of_keys(&missing),
         Err(e) => away("keys", e),
     };
-    vec![leader, workers, queues, keys]
+    let portals = match pulse::silent(&base.db).await {
+        Ok(silent) => of_portals(&silent),
+        Err(e) => away("portals", e),
+    };
+    vec![leader, workers, queues, keys, portals]
+}
+
+fn of_portals(silent: &[String]) -> Finding {
+    if silent.is_empty() {
+        return Finding::ok("portals", "none is silent for longer than is usual");
+    }
+    Finding::warn(
+        "portals",
+        format!("silent for longer than is usual: {}", silent.join(", ")),
+        "ask the sender whether it changed its address, key or signature; `switchyard portals list` \
+         shows the last event and the usual gap",
+    )
 }
 
 fn of_keys(missing: &[(String, i64)]) -> Finding {

@@ -12,6 +12,7 @@ mod health;
 mod ingest;
 mod jobs_enqueue;
 mod limits;
+mod replays;
 mod senders;
 mod sign_in;
 mod slow;

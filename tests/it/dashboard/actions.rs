@@ -4,7 +4,7 @@ use super::support::Ops;
 use reqwest::Method;
 use std::time::Duration;
 use switchyard_queue::{JobId, JobState, Options};
-use switchyard_store::jobs;
+use switchyard_store::{Scope, jobs, portals};
 
 #[tokio::test]
 async fn a_job_is_discarded_retried_and_cancelled() {
@@ -110,4 +110,39 @@ async fn a_queue_is_paused_and_goes_on() {
         (jobs::find(&ops.db, id).await.unwrap().state == JobState::Completed).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_delivery_is_tried_through_todays_mapping_and_brought_up_to_date() {
+    let ops = Ops::new().await;
+    ops.work();
+    let mut session = ops.sign_in().await;
+    let event = ops.deliver(&super::support::person("r1", "Ada", "Lovelace")).await;
+    ops.arrived(event).await;
+    let path = format!("/ops/deliveries/{event}");
+    assert!(session.page(&path).await.contains("Try today's mapping"));
+    let tried = session.page(&format!("{path}/replay")).await;
+    assert!(tried.contains("Nothing would change"), "{tried}");
+
+    let mut tx = ops.db.begin(Scope::Platform).await.unwrap();
+    let portal = portals::by_code(&mut tx, "demo").await.unwrap().unwrap();
+    let mut settings = portal.settings.clone();
+    settings["mapping"]["fields"]["company"] = serde_json::json!({"const": "Analytical Engines"});
+    portals::set_settings(&mut tx, portal.id, &settings).await.unwrap();
+    tx.commit().await.unwrap();
+    let tried = session.page(&format!("{path}/replay")).await;
+    assert!(tried.contains("Analytical Engines") && tried.contains("company"), "{tried}");
+    let (to, page) = session.press(&format!("{path}/replay")).await;
+    assert_eq!(to, path);
+    assert!(page.contains("brought up to date"), "{page}");
+    let tried = session.page(&format!("{path}/replay")).await;
+    assert!(tried.contains("Nothing would change"), "{tried}");
+
+    let (to, page) = session.press("/ops/portals/demo/rollback/1").await;
+    assert_eq!(to, "/ops/portals/demo");
+    assert!(page.contains("as version 3"), "{page}");
+    let (_, page) = session.press("/ops/portals/demo/pause").await;
+    assert!(page.contains("Let it go on"), "{page}");
+    let (_, page) = session.press("/ops/portals/demo/resume").await;
+    assert!(page.contains("What was held is judged now"), "{page}");
 }

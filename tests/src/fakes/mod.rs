@@ -1,6 +1,7 @@
 //! Stand-ins for the providers: real servers on free ports that speak the providers' protocols,
 //! answer as a script says, and keep a record of everything that reached their sockets.
 
+mod graph;
 mod http;
 mod meta;
 mod receiver;
@@ -9,6 +10,7 @@ mod smtp;
 mod smtp_session;
 mod twilio;
 
+pub use graph::{FakeGraph, GraphStep};
 pub use http::HttpStep;
 pub use meta::FakeMeta;
 pub use receiver::{FakeReceiver, headers_of, text_of};

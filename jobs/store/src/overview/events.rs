@@ -1,6 +1,7 @@
 //! Deliveries: what the portals sent, exactly as it came, and how it was judged.
 
 use super::{Cursor, Page};
+use crate::events::body_of;
 use crate::{Result, Tx};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -17,9 +18,9 @@ pub struct EventRow {
     pub id: EventId,
     /// When it came in.
     pub received_at: DateTime<Utc>,
-    /// `received`, `processed` or `rejected`.
+    /// `received`, `processed`, `rejected`, `ignored` or `held`.
     pub state: String,
-    /// Why it was rejected, field by field.
+    /// Why it, or some of its leads, are none, field by field.
     pub reasons: Vec<FieldFault>,
     /// The sender's code.
     pub portal_code: String,
@@ -60,13 +61,15 @@ pub enum EventFilter {
     Received,
     /// Rejected.
     Rejected,
+    /// Held while their portal is paused.
+    Held,
 }
 
 macro_rules! event_sql {
     ($rest:literal) => {
         concat!(
             "select e.id, e.received_at, e.state, e.reasons, e.request_id, e.processed_at,
-                    octet_length(e.body) as bytes, e.headers, e.remote_addr, e.portal_version,
+                    coalesce(e.body_bytes, octet_length(e.body)) as bytes, e.headers, e.remote_addr, e.portal_version,
                     e.lead_id, p.code, p.name
              from switchyard.webhook_events e
              join switchyard.portals p on p.id = e.portal_id ",
@@ -100,10 +103,16 @@ pub async fn events(
            and e.state = 'rejected'
          order by e.received_at desc, e.id desc limit $3"
     );
+    const HELD: &str = event_sql!(
+        "where (e.received_at, e.id) < (coalesce($1, 'infinity'), coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+           and e.state = 'held'
+         order by e.received_at desc, e.id desc limit $3"
+    );
     let sql = match filter {
         EventFilter::All => ALL,
         EventFilter::Received => RECEIVED,
         EventFilter::Rejected => REJECTED,
+        EventFilter::Held => HELD,
     };
     let rows = sqlx::query(sql)
         .bind(after.map(|c| c.at))
@@ -122,13 +131,12 @@ pub async fn events(
 pub async fn event(tx: &mut Tx, id: EventId) -> Result<EventDetail> {
     const SQL: &str = event_sql!("where e.id = $1");
     let found = sqlx::query(SQL).bind(id.0).fetch_one(tx.conn()).await?;
-    let body = sqlx::query_scalar("select body from switchyard.webhook_events where id = $1")
-        .bind(id.0)
-        .fetch_one(tx.conn())
-        .await?;
+    const BODY: &str = "select body, body_encoding, body_bytes from switchyard.webhook_events
+        where id = $1";
+    let body = sqlx::query(BODY).bind(id.0).fetch_one(tx.conn()).await?;
     Ok(EventDetail {
         row: row(&found)?,
-        body,
+        body: body_of(&body)?,
         headers: found.try_get("headers")?,
         remote_addr: found.try_get("remote_addr")?,
         portal_version: found.try_get("portal_version")?,

@@ -245,7 +245,7 @@ pub async fn lead(tx: &mut Tx, id: LeadId) -> Result<LeadDetail> {
 }
 
 /// What a lead's page lists beside its head.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 23] = [
     "external_id",
     "company",
     "email",
@@ -262,8 +262,13 @@ const FIELDS: [&str; 18] = [
     "utm",
     "campaign",
     "custom",
+    "line_items",
     "warnings",
     "submitted_at",
+    "duplicate_of",
+    "merges",
+    "fetch_url",
+    "fetch_error",
 ];
 
 fn fields(whole: &Value) -> Vec<(&'static str, String)> {

@@ -31,6 +31,12 @@ pub struct PortalRow {
     pub updated_at: DateTime<Utc>,
     /// Deliveries rejected in the last seven days, counted up to 1,000.
     pub rejected: i64,
+    /// Its deliveries are held.
+    pub paused: bool,
+    /// Since when it is silent for longer than is usual.
+    pub silent_since: Option<DateTime<Utc>>,
+    /// When its last delivery came, as of about a minute ago.
+    pub last_event_at: Option<DateTime<Utc>>,
 }
 
 macro_rules! portal_sql {
@@ -38,8 +44,9 @@ macro_rules! portal_sql {
         concat!(
             "select p.id, p.code, p.name, p.active, p.settings, p.version, p.updated_at,
                     p.api_key_hash is not null as has_key, p.signing_secret is not null as has_secret,
-                    r.n as rejected
+                    r.n as rejected, p.paused_at is not null as paused, q.silent_since, q.last_event_at
              from switchyard.portals p
+             left join switchyard.portal_pulse q on q.portal_id = p.id
              cross join lateral (
                select count(*) as n from (
                  select from switchyard.webhook_events e
@@ -81,5 +88,8 @@ fn row(row: &PgRow) -> Result<PortalRow> {
         has_secret: row.try_get("has_secret")?,
         updated_at: row.try_get("updated_at")?,
         rejected: row.try_get("rejected")?,
+        paused: row.try_get("paused")?,
+        silent_since: row.try_get("silent_since")?,
+        last_event_at: row.try_get("last_event_at")?,
     })
 }

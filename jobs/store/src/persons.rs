@@ -1,0 +1,119 @@
+//! Persons that were seen. The table's primary key decides who was first, also between two deliveries
+//! at the same instant: the second waits for the first to commit and then sees it. Platform scope.
+
+use crate::{Result, Tx};
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+use switchyard_domain::LeadId;
+use switchyard_domain::duplicates::PersonKey;
+
+/// How much longer than their window keys are kept, so that an event that is replayed days later
+/// meets what it met before.
+const GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Whether somebody was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Not within the window: the keys are the lead's now.
+    First,
+    /// By this lead's event. Keys that were free are the new lead's; see [`hand_over`] and
+    /// [`release`].
+    SeenBy(LeadId),
+}
+
+/// Claims a person for a lead whose event came at `at`. The keys must be sorted.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn claim(
+    tx: &mut Tx,
+    keys: &[PersonKey],
+    lead: LeadId,
+    at: DateTime<Utc>,
+    window: Duration,
+) -> Result<Claim> {
+    if keys.is_empty() {
+        return Ok(Claim::First);
+    }
+    let list: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
+    let claimed: Vec<Vec<u8>> = sqlx::query_scalar(
+        "insert into switchyard.person_keys as k (key, lead_id, seen_at, expires_at)
+         select key, $2, $3, $3 + make_interval(secs => $4) + make_interval(secs => $5)
+         from unnest($1::bytea[]) with ordinality as u (key, n) order by n
+         on conflict (key) do update set lead_id = excluded.lead_id, seen_at = excluded.seen_at,
+           expires_at = excluded.expires_at
+         where k.seen_at <= $3 - make_interval(secs => $4) or k.lead_id = $2
+         returning key",
+    )
+    .bind(&list)
+    .bind(lead.0)
+    .bind(at)
+    .bind(window.as_secs_f64())
+    .bind(GRACE.as_secs_f64())
+    .fetch_all(tx.conn())
+    .await?;
+    if claimed.len() == keys.len() {
+        return Ok(Claim::First);
+    }
+    // A new statement sees what was committed while the first one waited. A person who was seen only
+    // long after this event (it is replayed) is no reason to take it for a repetition.
+    let holder: Option<uuid::Uuid> = sqlx::query_scalar(
+        "select lead_id from switchyard.person_keys
+         where key = any($1) and lead_id <> $2 and seen_at < $3 + make_interval(secs => $4)
+         order by seen_at, lead_id limit 1",
+    )
+    .bind(&list)
+    .bind(lead.0)
+    .bind(at)
+    .bind(window.as_secs_f64())
+    .fetch_optional(tx.conn())
+    .await?;
+    Ok(holder.map_or(Claim::First, |id| Claim::SeenBy(LeadId(id))))
+}
+
+/// Gives up what a lead claimed that was not stored after all.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn release(tx: &mut Tx, keys: &[PersonKey], lead: LeadId) -> Result<()> {
+    let list: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
+    sqlx::query("delete from switchyard.person_keys where key = any($1) and lead_id = $2")
+        .bind(list)
+        .bind(lead.0)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Gives what a later lead claimed to the first one: the person is now known by this too.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn hand_over(tx: &mut Tx, keys: &[PersonKey], from: LeadId, to: LeadId) -> Result<()> {
+    let list: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
+    sqlx::query(
+        "update switchyard.person_keys set lead_id = $3 where key = any($1) and lead_id = $2",
+    )
+    .bind(list)
+    .bind(from.0)
+    .bind(to.0)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Forgets persons whose time is over; gives how many.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn expire(tx: &mut Tx, limit: i64) -> Result<u64> {
+    let done = sqlx::query(
+        "delete from switchyard.person_keys where key in (
+           select key from switchyard.person_keys where expires_at <= now()
+           limit $1 for update skip locked)",
+    )
+    .bind(limit)
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected())
+}
