@@ -61,7 +61,7 @@ async fn named(tx: &mut Tx, code: &str) -> Result<Portal, ApiError> {
 
 /// List the versions of a portal's settings
 #[utoipa::path(get, path = "/api/admin/portals/{code}/versions", tag = "line",
-    operation_id = "portal_versions", params(("code" = String, Path, example = "demo")),
+    operation_id = "portal_versions", params(("code" = String, Path, example = "demo", description = "The portal")),
     responses(
         (status = 200, description = "The newest first.", body = Envelope<Vec<VersionView>>),
         (status = 404, description = "There is no such portal.", body = ErrorEnvelope)))]
@@ -80,7 +80,7 @@ async fn versions(
 ///
 /// As a new version: nothing that judged an event is ever rewritten.
 #[utoipa::path(post, path = "/api/admin/portals/{code}/rollback", tag = "line",
-    operation_id = "portal_rollback", params(("code" = String, Path, example = "demo")),
+    operation_id = "portal_rollback", params(("code" = String, Path, example = "demo", description = "The portal")),
     request_body = RollbackRequest,
     responses(
         (status = 200, description = "They are in force.", body = Envelope<RollbackView>),

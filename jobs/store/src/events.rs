@@ -8,7 +8,7 @@ mod walk;
 pub(crate) use bodies::body_of;
 pub use bodies::{Compressed, compress_old};
 pub use ingest::{Ingested, NewEvent, ingest};
-pub use judged::{hold, mark_ignored, mark_processed, mark_rejected, note_partial, release};
+pub use judged::{hold, mark_ignored, mark_processed, mark_rejected, note_partial};
 pub use walk::{EventMark, Range, count_in, lock, next_in, now};
 
 use crate::words::{stored_words, word};

@@ -3,7 +3,6 @@
 use crate::{Result, Tx};
 use sqlx::types::Json;
 use switchyard_domain::{EventId, FieldFault, LeadId, PortalId};
-use switchyard_queue::NewJob;
 
 /// Writes down that an event became a lead, or repeats one.
 ///
