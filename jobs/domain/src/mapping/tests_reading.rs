@@ -31,7 +31,12 @@ fn members_around_the_fields() {
         ("events", json!({"honeypot": "a"}), "/events/honeypot", "not_a_list"),
         ("events", json!({"honeypot": ["a", 1]}), "/events/honeypot/1", "invalid_path"),
         ("events", json!({"ignore": [{}]}), "/events/ignore/0", "required"),
-        ("events", json!({"accept": {"path": "a["}}), "/events/accept/path", "invalid_path"),
+        (
+            "events",
+            json!({"accept": {"path": "a[", "exists": true}}),
+            "/events/accept/path",
+            "invalid_path",
+        ),
         (
             "events",
             json!({"ignore": [{"when": {"path": "a", "exists": true}, "reason": 1}]}),
