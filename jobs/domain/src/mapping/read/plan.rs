@@ -129,8 +129,7 @@ impl Reader {
                 return None;
             }
         };
-        let path = self.path(&text, "/foreach")?;
-        Some(path)
+        self.path(&text, "/foreach")
     }
 
     fn groups(&mut self, members: &Map<String, Value>) -> Option<Groups> {
