@@ -50,6 +50,7 @@ create table switchyard.event_marks (
 -- Leads -------------------------------------------------------------------------------------
 
 alter table switchyard.leads
+  add column consent_proof jsonb, -- by consent: what was shown, when, from which address, on which page
   add column duplicate_of uuid references switchyard.leads, -- the same person asked before
   add column merges       jsonb, -- [{"event","at","fields"}]: what later events of this person added
   add column fetch_url    text,  -- where the rest is fetched, without the token

@@ -3,12 +3,11 @@
 use crate::auth::{Caller, PortalsManage, PortalsRead};
 use crate::envelope::Envelope;
 use crate::extract::{ApiJson, ApiPath};
-use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply, RequestContext};
+use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use switchyard_catalog::line;
 use switchyard_store::portals::{self, Portal, PortalVersion};
 use switchyard_store::{Scope, StoreFault, Tx};
 use utoipa::ToSchema;

@@ -1,5 +1,6 @@
 //! What an event stands for, by its portal's settings.
 
+use chrono::{DateTime, Utc};
 use switchyard_domain::mapping::Judgement;
 use switchyard_domain::portal::PortalSettings;
 use switchyard_domain::{FieldFault, Headers};
@@ -14,11 +15,12 @@ pub fn judge(
     headers: &Headers,
     body: &[u8],
     url: Option<&str>,
+    received_at: DateTime<Utc>,
 ) -> Result<Judgement, Vec<FieldFault>> {
     let body = settings
         .decode(headers, body)
         .map_err(|e| vec![FieldFault::new("body", e.code, format!("{e}."))])?;
-    Ok(settings.judge(&body, headers, url))
+    Ok(settings.judge(&body, headers, url, received_at))
 }
 
 /// The place of a fault in an event: of several leads it says which.
@@ -51,7 +53,9 @@ pub(crate) fn verdict(event: &EventToProcess) -> Verdict {
         }
     };
     let judgement = match serde_json::from_value::<Headers>(event.headers.clone()) {
-        Ok(headers) => judge(&settings, &headers, &event.body, event.url.as_deref()),
+        Ok(headers) => {
+            judge(&settings, &headers, &event.body, event.url.as_deref(), event.received_at)
+        }
         Err(e) => {
             let message = format!("The stored headers: {e}.");
             Err(vec![FieldFault::new("headers", "unreadable", message)])

@@ -3,14 +3,11 @@
 use crate::fault::OrFail;
 use crate::judging::verdict;
 use crate::keeping::{Met, Person};
-use crate::{DistributeLead, Platform, queues};
+use crate::{DistributeLead, Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
-use switchyard_domain::duplicates::absorb;
-use switchyard_domain::mapping::MappingInput;
-use switchyard_domain::portal::PortalSettings;
-use switchyard_domain::{FieldFault, Headers, LeadId, LeadState, PortalId, StandardLead};
+use switchyard_domain::{FieldFault, LeadId, LeadState, PortalId};
 use switchyard_providers::{FetchClass, FetchFault, FetchToken};
 use switchyard_queue::{Context, Job, JobError, JobResult, NewJob, Options, QueueName};
 use switchyard_store::events::{self, EventToProcess};
@@ -100,7 +97,7 @@ async fn complete(cx: &Context<Platform>, lead: &Lead, fetched: &Value) -> JobRe
     }
     let event = events::load(&mut tx, lead.event).await.or_fail()?;
     let settings = verdict(&event).settings;
-    let whole = match settings.as_ref().map(|s| enriched(s, &standing.data, fetched)) {
+    let whole = match settings.as_ref().map(|s| s.enrich(standing.data.clone(), fetched)) {
         Some(Ok(whole)) => whole,
         Some(Err(faults)) => {
             return give_up(cx, tx, lead, FieldFault::sentences(&faults)).await;
@@ -130,27 +127,8 @@ async fn complete(cx: &Context<Platform>, lead: &Lead, fetched: &Value) -> JobRe
     leads::fetched(&mut tx, lead.id, &whole, fetched, first).await.or_fail()?;
     let next = NewJob::of(&DistributeLead { lead: lead.id }).or_fail()?;
     tx.enqueue(cx.follow_up(next)).await.or_fail()?;
+    outbound::leads_created(&mut tx, &[lead.id], |job| cx.follow_up(job)).await.or_fail()?;
     tx.done().await
-}
-
-/// The lead with what was fetched. What the event said of itself stays: the sender's id, the time and
-/// the test mark.
-pub(crate) fn enriched(
-    settings: &PortalSettings,
-    lead: &StandardLead,
-    fetched: &Value,
-) -> Result<StandardLead, Vec<FieldFault>> {
-    let (headers, defaults) = (Headers::default(), &settings.defaults);
-    let input = MappingInput { body: fetched, headers: &headers, url: None, defaults };
-    let mut whole = settings.mapping.apply(&input)?;
-    absorb(&mut whole, lead);
-    whole.external_id = lead.external_id.clone().or(whole.external_id);
-    whole.submitted_at = whole.submitted_at.or(lead.submitted_at);
-    whole.source = whole.source.or_else(|| lead.source.clone());
-    whole.campaign = whole.campaign.or_else(|| lead.campaign.clone());
-    whole.utm = whole.utm.or_else(|| lead.utm.clone());
-    whole.is_test |= lead.is_test;
-    Ok(whole)
 }
 
 /// The person asked before and the portal wants no second lead: it is never given out.

@@ -3,11 +3,11 @@
 use crate::fault::OrFail;
 use crate::judging::{placed, verdict};
 use crate::keeping::{Keeper, Kept};
-use crate::{Platform, queues};
+use crate::{Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_domain::mapping::{Judged, Judgement};
-use switchyard_domain::{EventId, FieldFault};
+use switchyard_domain::{EventId, FieldFault, LeadId};
 use switchyard_queue::{Context, Job, JobResult, QueueName};
 use switchyard_store::events::{self, EventState};
 use switchyard_store::{Result, Tx};
@@ -45,13 +45,15 @@ impl Job for ProcessWebhook {
             Ok(Judgement::Leads(leads)) => {
                 let rule = verdict.settings.as_ref().and_then(|s| s.duplicates.as_ref());
                 let mut keeper = Keeper::new(&event, rule);
-                let (stored, faults) = keep_all(&mut tx, &mut keeper, leads).await.or_fail()?;
+                let (stored, made, faults) =
+                    keep_all(&mut tx, &mut keeper, leads).await.or_fail()?;
                 if !stored {
                     events::mark_rejected(&mut tx, event.id, version, &faults).await.or_fail()?;
                 } else if !faults.is_empty() {
                     events::note_partial(&mut tx, event.id, &faults).await.or_fail()?;
                 }
                 keeper.enqueue(&mut tx, |job| cx.follow_up(job)).await.or_fail()?;
+                outbound::leads_created(&mut tx, &made, |job| cx.follow_up(job)).await.or_fail()?;
             }
             Ok(Judgement::Ignored { code, message }) => {
                 let reason = FieldFault::new("event", code, message);
@@ -65,20 +67,26 @@ impl Job for ProcessWebhook {
     }
 }
 
-/// Keeps what became leads. Says whether any did, and what kept the others from it.
+/// Keeps what became leads. Says whether any did, which are new and whole, and what kept the others from
+/// it.
 async fn keep_all(
     tx: &mut Tx,
     keeper: &mut Keeper<'_>,
     judged: Vec<Judged>,
-) -> Result<(bool, Vec<FieldFault>)> {
-    let (mut stored, mut faults, many) = (false, Vec::new(), judged.len());
+) -> Result<(bool, Vec<LeadId>, Vec<FieldFault>)> {
+    let (mut stored, mut made, mut faults, many) = (false, Vec::new(), Vec::new(), judged.len());
     for (n, judged) in judged.into_iter().enumerate() {
+        let whole = judged.fetch.is_none();
         match keeper.keep(tx, i32::try_from(n).unwrap_or(i32::MAX), judged).await? {
             Kept::Refused(reasons) => {
                 faults.extend(reasons.into_iter().map(|f| placed(n, many, f)));
             }
+            Kept::New(id) | Kept::Linked(id) if whole => {
+                stored = true;
+                made.push(id);
+            }
             _ => stored = true,
         }
     }
-    Ok((stored, faults))
+    Ok((stored, made, faults))
 }

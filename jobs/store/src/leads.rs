@@ -55,7 +55,8 @@ macro_rules! columns {
     () => {
         "l.id, l.portal_id, l.event_id, l.agency_id, l.state, l.external_id, l.first_name, \
          l.last_name, l.company, l.email, l.phone, l.country, l.postal_code, l.city, l.product, \
-         l.message, l.budget::text as budget, l.currency, l.source, l.consent, l.utm, l.campaign, \
+         l.message, l.budget::text as budget, l.currency, l.source, l.consent, l.consent_proof, l.utm, \
+         l.campaign, \
          l.custom, l.line_items, l.warnings, l.is_test, l.submitted_at, l.created_at, l.updated_at, l.ordinal, \
          l.duplicate_of, l.merges, l.fetch_url, l.fetch_error, l.fetched"
     };
@@ -100,7 +101,7 @@ fn data(row: &PgRow) -> sqlx::Result<StandardLead> {
         currency: row.try_get("currency")?,
         source: row.try_get("source")?,
         consent: row.try_get::<Option<Json<_>>, _>("consent")?.map(|j| j.0),
-        consent_proof: None,
+        consent_proof: row.try_get::<Option<Json<_>>, _>("consent_proof")?.map(|j| j.0),
         utm: row.try_get::<Option<Json<_>>, _>("utm")?.map(|j| j.0),
         campaign: row.try_get::<Option<Json<_>>, _>("campaign")?.map(|j| j.0),
         submitted_at: row.try_get("submitted_at")?,

@@ -3,6 +3,7 @@
 use super::FileFault;
 use super::expect::differences;
 use super::request::{Delivery, deliveries};
+use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -60,7 +61,8 @@ pub struct LeadOutcome {
 #[must_use]
 pub fn judge(settings: &PortalSettings, delivery: &Delivery) -> Outcome {
     let headers = delivery.headers.without(&settings.credential_headers());
-    let judged = judging::judge(settings, &headers, &delivery.body, delivery.url.as_deref());
+    let (url, now) = (delivery.url.as_deref(), Utc::now());
+    let judged = judging::judge(settings, &headers, &delivery.body, url, now);
     let none = |outcome, reasons| Outcome { outcome, leads: Vec::new(), reasons };
     match judged {
         Err(reasons) => none("rejected", reasons),

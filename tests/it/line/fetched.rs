@@ -28,7 +28,7 @@ impl Stage {
         line.run().await;
         let sealed = key.seal(PORTAL_ENRICH, TOKEN.as_bytes());
         let mut tx = line.platform().await;
-        portals::set_tokens(&mut tx, line.portal, None, Some(&sealed)).await.unwrap();
+        portals::set_enrich_token(&mut tx, line.portal, &sealed).await.unwrap();
         tx.commit().await.unwrap();
         Self { line, graph: FakeGraph::start(TOKEN).await }
     }

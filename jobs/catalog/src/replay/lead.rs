@@ -1,7 +1,6 @@
 //! One lead, judged again.
 
 use crate::keeping::{Keeper, Kept};
-use crate::webhook_enrich::enriched;
 use serde::Serialize;
 use serde_json::Value;
 use switchyard_domain::changes::{FieldChange, differences};
@@ -111,7 +110,7 @@ impl Again<'_> {
         };
         let whole = match (judged.lead, self.settings, &standing.fetched) {
             // What was fetched once is read anew, not fetched anew.
-            (Ok(lead), Some(settings), Some(fetched)) => enriched(settings, &lead, fetched),
+            (Ok(lead), Some(settings), Some(fetched)) => settings.enrich(lead, fetched),
             (lead, ..) => lead,
         };
         let mut whole = match whole {

@@ -66,14 +66,14 @@ pub async fn store_as(
            insert into switchyard.leads (external_id, first_name, last_name,
              company, email, phone, country, postal_code, city, product, message, budget, currency,
              source, consent, utm, campaign, custom, warnings, is_test, submitted_at, line_items,
-             id, portal_id, event_id, ordinal, duplicate_of, fetch_url, state)
+             consent_proof, id, portal_id, event_id, ordinal, duplicate_of, fetch_url, state)
            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::text::numeric, $13, $14, $15,
-             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
+             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
            on conflict do nothing returning id
          )
          update switchyard.webhook_events e set state = 'processed', reasons = null,
-           portal_version = $30, lead_id = coalesce(e.lead_id, made.id), processed_at = now()
-         from made where e.id = $25",
+           portal_version = $31, lead_id = coalesce(e.lead_id, made.id), processed_at = now()
+         from made where e.id = $26",
     );
     let state = if how.fetch_url.is_some() { LeadState::Pending } else { LeadState::New };
     let done = with_fields(query, data)
@@ -96,7 +96,7 @@ pub async fn store_as(
     Ok(Stored { lead, new: false })
 }
 
-/// Parameters 1 to 22: what a lead says.
+/// Parameters 1 to 23: what a lead says.
 fn with_fields<'q>(
     query: Query<'q, Postgres, PgArguments>,
     data: &'q StandardLead,
@@ -124,6 +124,7 @@ fn with_fields<'q>(
         .bind(data.is_test)
         .bind(data.submitted_at)
         .bind(data.line_items.as_ref().map(Json))
+        .bind(data.consent_proof.as_ref().map(Json))
 }
 
 /// The lead that stands for this place of an event, or under the sender's same id: a statement of its
@@ -197,8 +198,8 @@ pub async fn update_fields(tx: &mut Tx, id: LeadId, data: &StandardLead) -> Resu
            company = $4, email = $5, phone = $6, country = $7, postal_code = $8, city = $9,
            product = $10, message = $11, budget = $12::text::numeric, currency = $13, source = $14,
            consent = $15, utm = $16, campaign = $17, custom = $18, warnings = $19, is_test = $20,
-           submitted_at = $21, line_items = $22, updated_at = now()
-         where id = $23",
+           submitted_at = $21, line_items = $22, consent_proof = $23, updated_at = now()
+         where id = $24",
     );
     with_fields(query, data).bind(id.0).execute(tx.conn()).await?;
     Ok(())
