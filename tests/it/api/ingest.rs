@@ -163,6 +163,10 @@ async fn one_bad_event_does_not_take_the_others_down() {
     sqlx::raw_sql(
         "delete from switchyard.webhook_events where portal_id in
            (select id from switchyard.portals where code = 'doomed');
+         delete from switchyard.portal_versions where portal_id in
+           (select id from switchyard.portals where code = 'doomed');
+         delete from switchyard.delivery_counts where portal_id in
+           (select id from switchyard.portals where code = 'doomed');
          delete from switchyard.portals where code = 'doomed'",
     )
     .execute(&mut jammer.0)

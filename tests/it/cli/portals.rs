@@ -3,7 +3,9 @@
 use super::{Desk, KEY};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use switchyard_domain::secrets::{MasterKey, PORTAL_ENRICH, PORTAL_SIGNING, api_key_matches};
+use switchyard_domain::secrets::{
+    MasterKey, PORTAL_ENRICH, PORTAL_SIGNING, api_key_matches, credential_matches,
+};
 use switchyard_store::Scope;
 use switchyard_store::portals::{self, Portal};
 use switchyard_tests::program::{open_folder, say};
@@ -64,7 +66,8 @@ async fn a_file_becomes_a_portal_and_the_same_file_changes_nothing() {
     assert_eq!((&made["created"], &made["version"]), (&json!(true), &json!(1)));
     assert!(made.get("api_key").is_none(), "the file's own key is not told");
     let portal = desk.portal("acme").await;
-    assert!(api_key_matches(portal.api_key_hash.as_deref().unwrap(), "acme-key-0001"));
+    let key = MasterKey::parse(KEY).unwrap();
+    assert!(credential_matches(&key, portal.api_key_hash.as_deref().unwrap(), "acme-key-0001"));
     assert!(!portal.settings.to_string().contains("acme-key-0001"));
 
     let again = desk.told(&["portals", "apply", &file]).await;
@@ -153,7 +156,7 @@ async fn secrets_come_from_elsewhere_and_are_sealed() {
     };
     assert_eq!(opened(PORTAL_SIGNING, &portal.signing_secret), "a-long-signing-secret");
     assert_eq!(opened(PORTAL_ENRICH, &portal.enrich_token), "token-for-graph");
-    assert!(api_key_matches(portal.former_key_hash.as_deref().unwrap(), "acme-key-0000"));
+    assert!(credential_matches(&key, portal.former_key_hash.as_deref().unwrap(), "acme-key-0000"));
     assert_eq!(apply().await.json()["changed"], json!([]), "sealed again it is the same");
     let shown = desk.say(&["--json", "portals", "show", "acme"]).await;
     for secret in ["acme-key", "token-for", "signing-secret"] {
