@@ -251,7 +251,7 @@ async fn workers_portals_and_unserved_kinds_are_listed() {
     assert!(page.contains("Nothing was refused") && page.contains("0 taken, 0 refused."), "{page}");
     refused_twice(&ops).await;
     let page = session.page("/ops/portals/demo").await;
-    assert!(page.contains("1 taken, 2 refused: 66.7 % refused"), "{page}");
+    assert!(page.contains("1 taken, 2 refused (66.7 %)"), "{page}");
     assert!(page.contains("paused") && page.contains("&#60;script&#62;"), "{page}");
     let list = session.page("/ops/portals").await;
     assert!(list.contains("POST /api/webhooks/demo") && list.contains("66.7 %"), "{list}");

@@ -26,6 +26,7 @@ impl Stage {
         let line = Line::with_providers(Providers { fetch, ..Providers::capture() }).await;
         line.agency("acme", &["00-950"]).await;
         line.run().await;
+        line.set_settings(&fetching()).await;
         let sealed = key.seal(PORTAL_ENRICH, TOKEN.as_bytes());
         let mut tx = line.platform().await;
         portals::set_enrich_token(&mut tx, line.portal, &sealed).await.unwrap();
@@ -62,6 +63,14 @@ impl Stage {
             .unwrap();
         answers[0].event
     }
+}
+
+/// The demo's settings; what is fetched is mapped as an event is.
+fn fetching() -> Value {
+    let mut all = settings("email");
+    let mapping = all["mapping"].clone();
+    all["enrich"] = json!({"url": "https://graph.example/{leadgen_id}", "mapping": mapping});
+    all
 }
 
 fn whole(email: &str) -> Value {
@@ -137,7 +146,7 @@ async fn only_https_is_fetched_and_no_token_goes_without_its_key() {
 #[tokio::test]
 async fn what_is_fetched_meets_the_persons_who_asked_before() {
     let stage = Stage::new().await;
-    let mut rule = settings("email");
+    let mut rule = fetching();
     rule["duplicates"] = json!({"policy": "link"});
     stage.line.set_settings(&rule).await;
     stage.graph.put("11", whole("ada@example.test"));
@@ -166,11 +175,9 @@ async fn a_replay_reads_what_was_fetched_anew_and_fetches_nothing() {
     let lead = stage.pending("11").await;
     stage.line.run().await;
     let asked = stage.graph.asked().len();
-    // Until a mapping knows of ids alone, the event itself must pass it.
-    let mut with_town = settings("email");
-    with_town["mapping"]["fields"]["email"] = json!({"from": "email", "default": "x@example.test"});
-    with_town["mapping"]["fields"]["city"] = json!("town");
-    with_town["mapping"]["fields"]["external_id"] = json!({"from": ["leadgen_id", "id"]});
+    let mut with_town = fetching();
+    with_town["mapping"]["fields"]["external_id"] = json!("leadgen_id");
+    with_town["enrich"]["mapping"]["fields"]["city"] = json!("town");
     stage.line.set_settings(&with_town).await;
     let told = replay::preview(&stage.line.db, lead.event).await.unwrap();
     let city = told.leads[0].fields.iter().find(|f| f.field == "city").unwrap();
