@@ -66,7 +66,9 @@ impl Base {
         let cipher = config.cipher()?;
         let db = Db::connect(database, Arc::clone(&wake)).map_err(unusable)?;
         let db = db.sealing_with(cipher.clone());
-        let providers = Providers::from_config(&config.providers).map_err(|faults| {
+        let mut wanted = config.providers.clone();
+        wanted.fetch.allow_private.clone_from(&config.outbound.allow_private);
+        let providers = Providers::from_config(&wanted).map_err(|faults| {
             let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Fault::new("providers", told.join("; "))
         })?;

@@ -4,8 +4,9 @@ mod fault;
 
 pub use fault::{FetchClass, FetchFault};
 
-use crate::ConfigFault;
-use crate::http::{client, retry_after};
+use crate::http::retry_after;
+use crate::{GuardPolicy, GuardedClient, UrlRefused};
+use ipnet::IpNet;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::Deserialize;
@@ -26,11 +27,14 @@ pub struct FetchConfig {
     pub timeout_secs: u64,
     /// Also `http:` addresses. For tests: the token is sent in clear.
     pub allow_http: bool,
+    /// Networks that may be asked though they are not public; see [`GuardPolicy::allow_private`].
+    #[serde(skip)]
+    pub allow_private: Vec<IpNet>,
 }
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { timeout_secs: 20, allow_http: false }
+        Self { timeout_secs: 20, allow_http: false, allow_private: Vec::new() }
     }
 }
 
@@ -70,8 +74,7 @@ impl fmt::Debug for FetchToken {
 /// Fetches. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    client: Result<Client, String>,
-    allow_http: bool,
+    client: Result<GuardedClient, String>,
     key: Option<MasterKey>,
 }
 
@@ -79,9 +82,14 @@ impl Fetcher {
     /// A fetcher. Where there is no HTTPS on this machine it says so when it is used.
     #[must_use]
     pub fn new(config: &FetchConfig) -> Self {
-        let client = client(Duration::from_secs(config.timeout_secs.clamp(1, 90)));
-        let client = client.map_err(|e: ConfigFault| e.message);
-        Self { client, allow_http: config.allow_http, key: None }
+        let policy = GuardPolicy {
+            allow_private: config.allow_private.clone(),
+            allow_http: config.allow_http,
+            timeout: Duration::from_secs(config.timeout_secs.clamp(1, 90)),
+            ..GuardPolicy::default()
+        };
+        let client = GuardedClient::new(policy).map_err(|e| e.message);
+        Self { client, key: None }
     }
 
     /// The same with the key that opens portals' tokens.
@@ -96,7 +104,12 @@ impl Fetcher {
     /// [`FetchFault`], which says whether to try again.
     pub async fn get(&self, url: &str, token: Option<&FetchToken>) -> Result<Value, FetchFault> {
         let client = self.client.as_ref().map_err(|e| FetchFault::refused("tls", e.clone()))?;
-        let url = self.admitted(url)?;
+        let refused = |why: UrlRefused| {
+            FetchFault::refused("address", format!("{why}; see `enrich.url` of the portal"))
+        };
+        // Portals' settings name the host, senders the rest: what only we can reach is out of reach.
+        let url = client.policy().parse(url).map_err(refused)?;
+        let client = client.client_for(&url).map_err(refused)?;
         let request = self.authorised(client, url, token)?.header(ACCEPT, "application/json");
         let response = request.send().await.map_err(|e| FetchFault::broken(&e.without_url()))?;
         let status = response.status();
@@ -108,21 +121,6 @@ impl Fetcher {
         serde_json::from_slice(&body).map_err(|e| {
             FetchFault::refused("no_json", format!("the provider's answer is no JSON: {e}"))
         })
-    }
-
-    /// The one gate for addresses: they come from portals' settings and from what senders sent.
-    fn admitted(&self, url: &str) -> Result<Url, FetchFault> {
-        let refused = |what: &str| Err(FetchFault::refused("address", what.to_owned()));
-        let Ok(url) = Url::parse(url) else {
-            return refused("the address of the rest of the lead is no URL; mend `enrich.url`");
-        };
-        if url.scheme() != "https" && !(self.allow_http && url.scheme() == "http") {
-            return refused("the rest of a lead is fetched by https only; mend `enrich.url`");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return refused("`enrich.url` must hold no login; set `secrets.enrich_token`");
-        }
-        Ok(url)
     }
 
     fn authorised(
@@ -175,4 +173,30 @@ async fn read(mut response: Response) -> Result<Vec<u8>, FetchFault> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_only_we_can_reach_is_not_asked() {
+        let fetcher = Fetcher::new(&FetchConfig::default());
+        for inside in [
+            "https://127.0.0.1/lead",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/lead",
+            "https://10.0.0.8/lead",
+            "https://me:secret@example.com/lead",
+            "http://example.com/lead",
+            "file:///etc/passwd",
+        ] {
+            let fault = fetcher.get(inside, None).await.err();
+            let class = fault.as_ref().map(|f| f.class);
+            assert_eq!(class, Some(FetchClass::Refused), "{inside}: {fault:?}");
+        }
+        // A name is judged by the addresses that it stands for.
+        let fault = fetcher.get("https://localhost/lead", None).await.err();
+        assert!(fault.is_some(), "localhost was asked");
+    }
 }

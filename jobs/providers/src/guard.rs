@@ -19,6 +19,7 @@ use policy::Reach;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url};
 use resolver::Guard;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,12 @@ pub struct GuardedClient {
     open: Client,
     /// For what is allowed only inside (`http:`, odd ports): reaches nothing but the allowed ones.
     inside: Client,
+}
+
+impl fmt::Debug for GuardedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedClient").field("policy", &self.policy).finish_non_exhaustive()
+    }
 }
 
 impl GuardedClient {
@@ -84,6 +91,14 @@ impl GuardedClient {
         self.send(Method::GET, url, headers, None).await
     }
 
+    /// The client that may call this address.
+    pub(crate) fn client_for(&self, url: &Url) -> Result<&Client, UrlRefused> {
+        Ok(match self.policy.reach(url)? {
+            Reach::Open => &self.open,
+            Reach::Inside => &self.inside,
+        })
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -92,10 +107,7 @@ impl GuardedClient {
         body: Option<Vec<u8>>,
     ) -> Result<Fetched, GuardFault> {
         let url: Url = self.policy.parse(url)?;
-        let client = match self.policy.reach(&url)? {
-            Reach::Open => &self.open,
-            Reach::Inside => &self.inside,
-        };
+        let client = self.client_for(&url)?;
         let mut request = client.request(method, url).headers(map(headers)?);
         if let Some(body) = body {
             request = request.body(body);

@@ -50,6 +50,7 @@ fn fetch(r: &mut Reader) -> FetchConfig {
             d.allow_http,
             "Fetch the rest of leads by http: too; the token is sent in clear, so for tests only",
         ),
+        ..d
     }
 }
 

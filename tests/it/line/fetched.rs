@@ -21,7 +21,11 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let key = MasterKey::new([7; 32]);
-        let config = FetchConfig { timeout_secs: 2, allow_http: true };
+        let config = FetchConfig {
+            timeout_secs: 2,
+            allow_http: true,
+            allow_private: vec!["127.0.0.0/8".parse().unwrap()],
+        };
         let fetch = Fetcher::new(&config).opening_with(Some(key.clone()));
         let line = Line::with_providers(Providers { fetch, ..Providers::capture() }).await;
         line.agency("acme", &["00-950"]).await;

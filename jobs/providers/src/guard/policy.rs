@@ -87,7 +87,7 @@ impl GuardPolicy {
         self.reach(&self.parse(url)?).map(|_| ())
     }
 
-    pub(super) fn parse(&self, url: &str) -> Result<Url, UrlRefused> {
+    pub(crate) fn parse(&self, url: &str) -> Result<Url, UrlRefused> {
         let url = Url::parse(url).map_err(|_| UrlRefused::NoUrl)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(UrlRefused::Scheme);
