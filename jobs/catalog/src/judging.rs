@@ -1,6 +1,7 @@
 //! What an event stands for, by its portal's settings.
 
 use chrono::{DateTime, Utc};
+use std::sync::Arc;
 use switchyard_domain::mapping::Judgement;
 use switchyard_domain::portal::PortalSettings;
 use switchyard_domain::{FieldFault, Headers};
@@ -35,7 +36,7 @@ pub fn placed(ordinal: usize, of: usize, fault: FieldFault) -> FieldFault {
 /// An event judged by today's settings.
 pub(crate) struct Verdict {
     /// The settings, if they can be read.
-    pub(crate) settings: Option<PortalSettings>,
+    pub(crate) settings: Option<Arc<PortalSettings>>,
     /// What the event stands for, or why nobody can tell.
     pub(crate) judgement: Result<Judgement, Vec<FieldFault>>,
 }
@@ -43,13 +44,14 @@ pub(crate) struct Verdict {
 /// Judges a stored event. Settings that cannot be read are a reason like any other: the event waits
 /// for them to be mended.
 pub(crate) fn verdict(event: &EventToProcess) -> Verdict {
-    let settings = match PortalSettings::parse(&event.settings) {
-        Ok(settings) => settings,
+    let settings = match &event.settings {
+        Ok(settings) => Arc::clone(settings),
         Err(faults) => {
-            let at =
-                |f: FieldFault| FieldFault { field: format!("portal settings {}", f.field), ..f };
-            let reasons = faults.into_iter().map(at).collect();
-            return Verdict { settings: None, judgement: Err(reasons) };
+            let at = |f: &FieldFault| FieldFault {
+                field: format!("portal settings {}", f.field),
+                ..f.clone()
+            };
+            return Verdict { settings: None, judgement: Err(faults.iter().map(at).collect()) };
         }
     };
     let judgement = match serde_json::from_value::<Headers>(event.headers.clone()) {

@@ -108,7 +108,7 @@ pub async fn again(
             let rule = verdict.settings.as_ref().and_then(|s| s.duplicates.as_ref());
             let mut keeper = Keeper::new(&event, rule);
             let again =
-                Again { event: &event, settings: verdict.settings.as_ref(), standing: &standing };
+                Again { event: &event, settings: verdict.settings.as_deref(), standing: &standing };
             told.leads = all(tx, &again, &mut keeper, judged, &mut told.reasons).await?;
             keeper.enqueue(tx, stamp).await?;
         }

@@ -3,6 +3,7 @@
 use crate::engine::coalesce::Coalescer;
 use crate::engine::lanes::LaneCache;
 use crate::engine::line::KEYED_PLANS;
+use crate::events::{IngestLines, SettingsCache};
 use crate::outbound::Subscriptions;
 use crate::{Result, Scope, StoreFault, Tx};
 use secrecy::{ExposeSecret, SecretString};
@@ -114,6 +115,8 @@ pub struct Db {
     lanes: Arc<LaneCache>,
     coalescer: Arc<Coalescer>,
     subscriptions: Arc<Subscriptions>,
+    settings: SettingsCache,
+    ingest_lines: Arc<IngestLines>,
     cipher: Option<Arc<dyn ArgsCipher>>,
 }
 
@@ -136,6 +139,8 @@ impl Db {
             lanes: Arc::default(),
             coalescer: Arc::default(),
             subscriptions: Arc::default(),
+            settings: SettingsCache::default(),
+            ingest_lines: Arc::default(),
             cipher: None,
         })
     }
@@ -189,6 +194,7 @@ impl Db {
 
     /// Closes the pools, waiting for what is under way.
     pub async fn close(&self) {
+        self.ingest_lines.close().await;
         self.app.close().await;
         self.engine.close().await;
     }
@@ -199,6 +205,14 @@ impl Db {
 
     pub(crate) fn subscriptions(&self) -> &Arc<Subscriptions> {
         &self.subscriptions
+    }
+
+    pub(crate) fn ingest_lines(&self) -> &IngestLines {
+        &self.ingest_lines
+    }
+
+    pub(crate) fn settings(&self) -> &SettingsCache {
+        &self.settings
     }
 
     pub(crate) fn lanes(&self) -> &LaneCache {
@@ -236,7 +250,17 @@ impl Db {
         name: &str,
         settings: &[(&'static str, &'static str)],
     ) -> Result<PgConnection> {
-        let options = self.config.options(ENGINE_ROLE, name)?.options(settings.iter().copied());
+        self.direct_as(ENGINE_ROLE, name, settings).await
+    }
+
+    /// The same under another role.
+    pub(crate) async fn direct_as(
+        &self,
+        role: &str,
+        name: &str,
+        settings: &[(&'static str, &'static str)],
+    ) -> Result<PgConnection> {
+        let options = self.config.options(role, name)?.options(settings.iter().copied());
         let connect = PgConnection::connect_with(&options);
         match tokio::time::timeout(self.config.acquire_timeout, connect).await {
             Ok(connection) => Ok(connection?),

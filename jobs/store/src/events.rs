@@ -3,12 +3,17 @@
 mod bodies;
 mod ingest;
 mod judged;
+mod settings;
+mod straight;
 mod walk;
 
 pub(crate) use bodies::body_of;
 pub use bodies::{Compressed, compress_old};
 pub use ingest::{Ingested, NewEvent, ingest};
 pub use judged::{hold, mark_ignored, mark_processed, mark_rejected, note_partial};
+pub use settings::ReadSettings;
+pub(crate) use settings::SettingsCache;
+pub(crate) use straight::IngestLines;
 pub use walk::{EventMark, Range, count_in, lock, next_in, now};
 
 use crate::words::{stored_words, word};
@@ -58,8 +63,8 @@ pub struct EventToProcess {
     pub lead: Option<LeadId>,
     /// Version of the settings that judged it before.
     pub judged_by: Option<i32>,
-    /// The portal's settings as they are now.
-    pub settings: Value,
+    /// The portal's settings as they are now, read.
+    pub settings: ReadSettings,
     /// Their version.
     pub portal_version: i32,
     /// What comes for the portal is held.
@@ -85,13 +90,14 @@ pub async fn load(tx: &mut Tx, id: EventId) -> Result<EventToProcess> {
         .bind(id.0)
         .fetch_one(tx.conn())
         .await?;
-    to_process(&row)
+    to_process(&row, tx.settings())
 }
 
-fn to_process(row: &PgRow) -> Result<EventToProcess> {
+fn to_process(row: &PgRow, known: &SettingsCache) -> Result<EventToProcess> {
+    let portal = PortalId(row.try_get("portal_id")?);
     Ok(EventToProcess {
         id: EventId(row.try_get("id")?),
-        portal: PortalId(row.try_get("portal_id")?),
+        portal,
         received_at: row.try_get("received_at")?,
         body: body_of(row)?,
         headers: row.try_get("headers")?,
@@ -99,7 +105,7 @@ fn to_process(row: &PgRow) -> Result<EventToProcess> {
         state: word(row, "state")?,
         lead: row.try_get::<Option<_>, _>("lead_id")?.map(LeadId),
         judged_by: row.try_get("portal_version")?,
-        settings: row.try_get("settings")?,
+        settings: known.of(portal, row)?,
         portal_version: row.try_get("version")?,
         paused: row.try_get("paused")?,
     })

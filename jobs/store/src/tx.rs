@@ -2,6 +2,7 @@
 //! which jobs are enqueued. Wake-ups go out after the commit, never inside it.
 
 use crate::engine::{enqueue, lanes, settle, workflows};
+use crate::events::SettingsCache;
 use crate::outbound::Subscriptions;
 use crate::{Db, Result, StoreFault};
 use serde_json::Value;
@@ -108,6 +109,11 @@ impl Tx {
 
     pub(crate) fn subscriptions(&self) -> &Subscriptions {
         self.db.subscriptions()
+    }
+
+    /// What this process has read of portals' settings.
+    pub(crate) fn settings(&self) -> &SettingsCache {
+        self.db.settings()
     }
 
     /// What is known of subscriptions will not hold after this transaction.

@@ -12,3 +12,4 @@ mod replays;
 pub mod support;
 mod tenants;
 mod turns;
+mod versions;

@@ -5,12 +5,59 @@ use super::{sealing, seconds, uniques};
 use crate::{Result, StoreFault};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, Row};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use switchyard_queue::{ArgsCipher, Enqueued, JobId, LaneId, NewJob, Placement, WakeToken};
+use switchyard_queue::{
+    ArgsCipher, Enqueued, JobId, LaneId, NewJob, Placement, WakeToken, sealed_parts,
+};
 use uuid::Uuid;
+
+/// Enqueues the jobs of [`Batch`], which is parameters 1 to 17; what the statement answers comes behind
+/// it. `$before` is what else it does first, `$which` picks among the jobs, which are numbered from 1 in
+/// `g.n`.
+macro_rules! placing {
+    ($before:literal, $which:literal) => {
+        concat!(
+            "with ",
+            $before,
+            " given as materialized (
+           select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
+           from unnest($1::uuid[], $2::int[], $3::text[], $4::int2[], $5::timestamptz[], $6::float8[],
+                       $7::int2[], $8::int[], $9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::text[],
+                       $14::float8[], $15::float8[], $16::uuid[], $17::bool[])
+             with ordinality g(id, lane, kind, priority, at, wait, max_attempts, timeout_ms, tenant,
+                               unique_key, args, trace, request_id, held_for, due_within, workflow, waits, n)
+           ",
+            $which,
+            "
+         ), keyed as (
+           insert into engine.job_uniques (key, job_id, until)
+           select unique_key, id, statement_timestamp() + held_for * interval '1 second' from given where unique_key is not null order by n
+           on conflict do nothing
+           returning job_id
+         ), placed as (
+           insert into engine.jobs (id, lane, kind, priority, run_at, stage, max_attempts, timeout_ms,
+                                    tenant, unique_key, args, trace, request_id, workflow, created_at, deadline)
+           select id, lane, kind, priority, run_at,
+                  case when waits then 2 else (run_at > statement_timestamp())::int end, max_attempts,
+                  timeout_ms, tenant, case when held_for is null then unique_key end, args, trace,
+                  request_id, workflow, statement_timestamp(),
+                  statement_timestamp() + due_within * interval '1 second'
+           from given
+           where unique_key is null or id in (select job_id from keyed)
+           returning id, lane, kind, stage, run_at
+         ), counted as (
+           insert into engine.counter_deltas (lane, kind, state, n)
+           select lane, kind, engine.job_state(stage, 0::int2, null), count(*) from placed group by 1, 2, 3
+         )"
+        )
+    };
+}
+pub(crate) use placing;
 
 /// What became of one job.
 #[derive(Clone, Copy, Debug)]
@@ -98,61 +145,22 @@ async fn insert_once(
     which: &[usize],
     cipher: Option<&dyn ArgsCipher>,
 ) -> Result<HashMap<Uuid, Option<DateTime<Utc>>>> {
+    let statement =
+        concat!(placing!("", ""), " select id, case stage when 0 then run_at end from placed");
     let batch = Batch::of(jobs, lanes, which, cipher);
-    let rows: Vec<(Uuid, Option<DateTime<Utc>>)> = sqlx::query_as(
-        "with given as materialized (
-           select g.*, coalesce(g.at, statement_timestamp() + g.wait * interval '1 second') as run_at
-           from unnest($1::uuid[], $2::int[], $3::text[], $4::int2[], $5::timestamptz[], $6::float8[],
-                       $7::int2[], $8::int[], $9::uuid[], $10::text[], $11::jsonb[], $12::text[], $13::text[],
-                       $14::float8[], $15::float8[], $16::uuid[], $17::bool[])
-             with ordinality g(id, lane, kind, priority, at, wait, max_attempts, timeout_ms, tenant,
-                               unique_key, args, trace, request_id, held_for, due_within, workflow, waits, n)
-         ), keyed as (
-           insert into engine.job_uniques (key, job_id, until)
-           select unique_key, id, statement_timestamp() + held_for * interval '1 second' from given where unique_key is not null order by n
-           on conflict do nothing
-           returning job_id
-         ), placed as (
-           insert into engine.jobs (id, lane, kind, priority, run_at, stage, max_attempts, timeout_ms,
-                                    tenant, unique_key, args, trace, request_id, workflow, created_at, deadline)
-           select id, lane, kind, priority, run_at,
-                  case when waits then 2 else (run_at > statement_timestamp())::int end, max_attempts,
-                  timeout_ms, tenant, case when held_for is null then unique_key end, args, trace,
-                  request_id, workflow, statement_timestamp(),
-                  statement_timestamp() + due_within * interval '1 second'
-           from given
-           where unique_key is null or id in (select job_id from keyed)
-           returning id, lane, kind, stage, run_at
-         ), counted as (
-           insert into engine.counter_deltas (lane, kind, state, n)
-           select lane, kind, engine.job_state(stage, 0::int2, null), count(*) from placed group by 1, 2, 3
-         )
-         select id, case stage when 0 then run_at end from placed",
-    )
-    .bind(batch.ids)
-    .bind(batch.lanes)
-    .bind(batch.kinds)
-    .bind(batch.priorities)
-    .bind(batch.at)
-    .bind(batch.wait)
-    .bind(batch.max_attempts)
-    .bind(batch.timeouts)
-    .bind(batch.tenants)
-    .bind(batch.keys)
-    .bind(batch.args)
-    .bind(batch.traces)
-    .bind(batch.requests)
-    .bind(batch.held_for)
-    .bind(batch.due_within)
-    .bind(batch.workflows)
-    .bind(batch.waits)
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().collect())
+    let rows = batch.bind(sqlx::query(statement)).fetch_all(connection).await?;
+    let placed = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+    Ok(rows.iter().map(placed).collect::<sqlx::Result<_>>()?)
+}
+
+/// Whether the statement alone places this job: it has no key that another may hold, and nothing of it
+/// is to be encrypted.
+pub(crate) fn is_plain(job: &NewJob) -> bool {
+    job.unique_key.is_none() && !job.encrypted && sealed_parts(&job.args).is_none()
 }
 
 /// The columns of a batch, as arrays for `unnest`.
-struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     ids: Vec<Uuid>,
     lanes: Vec<i32>,
     kinds: Vec<&'a str>,
@@ -173,7 +181,8 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn of(
+    /// The jobs at `which`; `lanes[i]` is the lane of `jobs[i]`.
+    pub(crate) fn of(
         jobs: &'a [NewJob],
         lanes: &[LaneId],
         which: &[usize],
@@ -207,5 +216,30 @@ impl<'a> Batch<'a> {
             workflows: column(jobs, which, |j| j.part_of.map(|p| p.workflow.0)),
             waits: column(jobs, which, |j| j.part_of.is_some_and(|p| p.waits)),
         }
+    }
+
+    /// Parameters 1 to 17.
+    pub(crate) fn bind(
+        self,
+        query: Query<'a, Postgres, PgArguments>,
+    ) -> Query<'a, Postgres, PgArguments> {
+        query
+            .bind(self.ids)
+            .bind(self.lanes)
+            .bind(self.kinds)
+            .bind(self.priorities)
+            .bind(self.at)
+            .bind(self.wait)
+            .bind(self.max_attempts)
+            .bind(self.timeouts)
+            .bind(self.tenants)
+            .bind(self.keys)
+            .bind(self.args)
+            .bind(self.traces)
+            .bind(self.requests)
+            .bind(self.held_for)
+            .bind(self.due_within)
+            .bind(self.workflows)
+            .bind(self.waits)
     }
 }

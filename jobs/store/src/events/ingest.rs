@@ -1,5 +1,6 @@
-//! Taking deliveries in: many in one transaction, each delivery key once.
+//! Taking deliveries in: many in one commit, each delivery key once.
 
+use super::straight;
 use crate::{Db, Result, Scope, StoreFault, Tx};
 use serde_json::Value;
 use sqlx::Row;
@@ -44,16 +45,44 @@ pub struct Ingested {
     pub duplicate: bool,
 }
 
-/// Commits deliveries and their jobs in one transaction; the answers come in their order.
+/// Commits deliveries and their jobs; the answers come in their order.
+///
+/// What is new goes in by one statement. The rest goes in by one transaction: it repeats another
+/// delivery, or its portal is paused; deliveries of a paused portal are held, and their jobs are enqueued
+/// when it goes on.
 ///
 /// Keys are written in one order by everybody, so two writers never wait for each other in a
 /// circle; the second writer of a key waits for the first to commit and then sees a duplicate.
-/// Deliveries of a paused portal are held: their jobs are enqueued when it goes on.
 ///
 /// # Errors
-/// If the database is not available; then nothing was written, unless the commit itself broke.
+/// If the database is not available. What was written nevertheless is recognised when the same events
+/// are brought again: they are no duplicates of themselves.
 pub async fn ingest(db: &Db, batch: impl AsRef<[NewEvent]>) -> Result<Vec<Ingested>> {
     let batch = batch.as_ref();
+    let straight: Vec<&NewEvent> = batch.iter().filter(|e| straight::takes(e)).collect();
+    let new = match straight.is_empty() {
+        true => HashSet::new(),
+        false => match straight::write(db, &straight).await {
+            // A connection that was kept may have ended meanwhile; the other way makes sure of its own.
+            Err(fault) if was_cut(&fault) => HashSet::new(),
+            written => written?,
+        },
+    };
+    let rest: Vec<&NewEvent> = batch.iter().filter(|e| !new.contains(&e.id)).collect();
+    let mut others = by_transaction(db, &rest).await?.into_iter();
+    let answer = |e: &NewEvent| match new.contains(&e.id) {
+        true => Ok(Ingested { event: e.id, duplicate: false }),
+        false => others.next().ok_or(StoreFault::NotFound),
+    };
+    batch.iter().map(answer).collect()
+}
+
+/// Did the connection end? The server says so on its way down (class 57P), or nothing at all.
+fn was_cut(fault: &StoreFault) -> bool {
+    fault.is_transient() && fault.sqlstate().is_none_or(|code| code.starts_with("57P"))
+}
+
+async fn by_transaction(db: &Db, batch: &[&NewEvent]) -> Result<Vec<Ingested>> {
     if batch.is_empty() {
         return Ok(Vec::new());
     }
@@ -68,9 +97,8 @@ pub async fn ingest(db: &Db, batch: impl AsRef<[NewEvent]>) -> Result<Vec<Ingest
     };
     let jobs: Vec<NewJob> = batch
         .iter()
-        .zip(&answers)
-        .filter(|(event, answer)| !answer.duplicate && !held.contains(&event.id))
-        .map(|(event, _)| event.job.clone())
+        .filter(|event| written.contains(&event.id) && !held.contains(&event.id))
+        .map(|event| event.job.clone())
         .collect();
     if !jobs.is_empty() {
         tx.enqueue_all(jobs).await?;
@@ -81,7 +109,7 @@ pub async fn ingest(db: &Db, batch: impl AsRef<[NewEvent]>) -> Result<Vec<Ingest
 
 /// Writes keys and events; gives the ids of those that are new. A key whose time is over is taken
 /// over. Of equal keys in one batch the first wins.
-async fn write(tx: &mut Tx, batch: &[NewEvent]) -> Result<Vec<Written>> {
+async fn write(tx: &mut Tx, batch: &[&NewEvent]) -> Result<Vec<Written>> {
     let ids: Vec<_> = batch.iter().map(|e| e.id.0).collect();
     let portals: Vec<_> = batch.iter().map(|e| e.portal.0).collect();
     let keys: Vec<_> = batch.iter().map(|e| e.key.as_str()).collect();
@@ -144,7 +172,7 @@ struct Written {
 /// before ours were there: its lock decides, and then it is ours to let them go.
 async fn still_held(
     tx: &mut Tx,
-    batch: &[NewEvent],
+    batch: &[&NewEvent],
     written: &[Written],
 ) -> Result<HashSet<EventId>> {
     let held: HashSet<EventId> = written.iter().filter(|w| w.held).map(|w| w.event).collect();
@@ -162,8 +190,11 @@ async fn still_held(
     .bind(portals)
     .fetch_all(tx.conn())
     .await?;
-    let (stay, go): (Vec<_>, Vec<_>) =
-        batch.iter().filter(|e| held.contains(&e.id)).partition(|e| paused.contains(&e.portal.0));
+    let (stay, go): (Vec<&NewEvent>, Vec<&NewEvent>) = batch
+        .iter()
+        .copied()
+        .filter(|e| held.contains(&e.id))
+        .partition(|e| paused.contains(&e.portal.0));
     if !go.is_empty() {
         sqlx::query("update switchyard.webhook_events set state = 'received' where id = any($1)")
             .bind(go.iter().map(|e| e.id.0).collect::<Vec<_>>())
@@ -175,8 +206,12 @@ async fn still_held(
 
 /// Answers a batch with duplicates: a new statement sees what a concurrent writer committed while
 /// the first one waited for it.
-async fn answer_all(tx: &mut Tx, batch: &[NewEvent], written: &[EventId]) -> Result<Vec<Ingested>> {
-    let old: Vec<&NewEvent> = batch.iter().filter(|e| !written.contains(&e.id)).collect();
+async fn answer_all(
+    tx: &mut Tx,
+    batch: &[&NewEvent],
+    written: &[EventId],
+) -> Result<Vec<Ingested>> {
+    let old: Vec<&&NewEvent> = batch.iter().filter(|e| !written.contains(&e.id)).collect();
     let portals: Vec<_> = old.iter().map(|e| e.portal.0).collect();
     let keys: Vec<_> = old.iter().map(|e| e.key.as_str()).collect();
     let rows = sqlx::query(
@@ -200,7 +235,8 @@ async fn answer_all(tx: &mut Tx, batch: &[NewEvent], written: &[EventId]) -> Res
                 return Ok(Ingested { event: e.id, duplicate: false });
             }
             let event = first.get(&(e.portal, e.key.clone())).ok_or(StoreFault::NotFound)?;
-            Ok(Ingested { event: *event, duplicate: true })
+            // Its own, if a first try was committed and its answer lost.
+            Ok(Ingested { event: *event, duplicate: *event != e.id })
         })
         .collect()
 }

@@ -133,5 +133,5 @@ pub async fn lock(tx: &mut Tx, id: EventId) -> Result<EventToProcess> {
         .bind(id.0)
         .fetch_one(tx.conn())
         .await?;
-    super::to_process(&row)
+    super::to_process(&row, tx.settings())
 }
