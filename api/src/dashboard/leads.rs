@@ -24,12 +24,13 @@ use switchyard_store::overview::{self, AssignmentLine, Cursor, LeadFilter, LeadL
 use switchyard_store::{Scope, jobs};
 
 const PAGE: u32 = 30;
-const STATES: [LeadState; 5] = [
+const STATES: [LeadState; 6] = [
     LeadState::New,
     LeadState::Assigned,
     LeadState::Accepted,
     LeadState::Unassigned,
     LeadState::Pending,
+    LeadState::Duplicate,
 ];
 
 /// The list's query.
@@ -107,6 +108,7 @@ fn label(state: Option<LeadState>) -> &'static str {
         Some(LeadState::Accepted) => "Accepted",
         Some(LeadState::Unassigned) => "Unassigned",
         Some(LeadState::Pending) => "Being fetched",
+        Some(LeadState::Duplicate) => "Duplicates",
     }
 }
 
@@ -244,6 +246,9 @@ impl Way<'_> {
             }
             LeadState::New => "Not given out yet.",
             LeadState::Pending => "Its portal sent an id only; the rest is being fetched.",
+            LeadState::Duplicate => {
+                "Its person asked before, which was known only once it was fetched. It is not given out."
+            }
             _ => "",
         };
         Some(Step {

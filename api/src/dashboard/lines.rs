@@ -139,6 +139,7 @@ fn agency(line: &LeadLine, held: Option<&AssignmentLine>) -> Stop {
             Stop::new("warn", "Nobody covers it").sub("waits for a territory")
         }
         (LeadState::Pending, _) => Stop::new("go", "Fetching"),
+        (LeadState::Duplicate, _) => Stop::new("done", "Nobody").sub("repeats an earlier lead"),
         (LeadState::New, _) | (_, None) => Stop::new("go", "Choosing"),
         (_, Some(a)) => {
             Stop::new(if a.state == "rejected" { "warn" } else { "done" }, a.agency.clone())

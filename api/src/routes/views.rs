@@ -33,7 +33,8 @@ impl From<FieldFault> for FaultView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct LeadView {
     id: Uuid,
-    /// `new`, `assigned` (offered), `accepted`, `unassigned`, or `pending` (being fetched).
+    /// `new`, `assigned` (offered), `accepted`, `unassigned`, `pending` (being fetched), or `duplicate`
+    /// (fetched; the person asked before).
     #[schema(example = "assigned")]
     state: String,
     portal_id: Uuid,

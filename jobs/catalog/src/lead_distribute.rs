@@ -54,8 +54,7 @@ impl Job for DistributeLead {
         let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
         let lead = leads::lock(&mut tx, self.lead).await.or_fail()?;
         // A pending lead is given out once the rest of it was fetched.
-        let waits = [LeadState::Assigned, LeadState::Accepted, LeadState::Pending];
-        if waits.contains(&lead.state) {
+        if !matches!(lead.state, LeadState::New | LeadState::Unassigned) {
             return tx.done().await;
         }
         let (country, code) = (lead.data.country.as_deref(), lead.data.postal_code.as_deref());

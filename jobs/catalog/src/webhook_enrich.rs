@@ -10,7 +10,7 @@ use std::time::Duration;
 use switchyard_domain::{FieldFault, LeadId, LeadState, PortalId};
 use switchyard_providers::{FetchClass, FetchFault, FetchToken};
 use switchyard_queue::{Context, Job, JobError, JobResult, NewJob, Options, QueueName};
-use switchyard_store::events::{self, EventToProcess};
+use switchyard_store::events;
 use switchyard_store::leads::{self, Lead};
 use switchyard_store::persons::Claim;
 use switchyard_store::portals::{self, Portal};
@@ -113,35 +113,33 @@ async fn complete(cx: &Context<Platform>, lead: &Lead, fetched: &Value) -> JobRe
         let person = Person { rule, event: &event, lead: lead.id };
         let keys = rule.keys(lead.portal, &whole);
         if let Claim::SeenBy(id) = person.claim(&mut tx, &keys).await.or_fail()? {
-            match person.meet(&mut tx, &keys, id, &whole).await.or_fail()? {
-                Met::Stands => {}
-                Met::Linked => first = Some(id),
-                Met::Merged(_) => {
-                    let why = format!("The same person asked before: it completed lead {id}.");
-                    return end(tx, &event, lead, &why, id).await;
+            first = Some(id);
+            let why = match person.meet(&mut tx, &keys, id, &whole).await.or_fail()? {
+                Met::Stands => {
+                    first = None;
+                    None
                 }
-                Met::Refused(fault) => return end(tx, &event, lead, &fault.message, id).await,
+                Met::Linked => None,
+                Met::Merged(_) => {
+                    Some(format!("The same person asked before: it completed lead {id}."))
+                }
+                Met::Refused(fault) => Some(fault.message),
+            };
+            if let Some(why) = why {
+                // The portal wants no second lead: it is never given out.
+                let as_what = (LeadState::Duplicate, first);
+                leads::fetched(&mut tx, lead.id, &whole, fetched, as_what).await.or_fail()?;
+                let reason = [FieldFault::new("person", "duplicate_person", why)];
+                events::note_partial(&mut tx, event.id, &reason).await.or_fail()?;
+                return tx.done().await;
             }
         }
     }
-    leads::fetched(&mut tx, lead.id, &whole, fetched, first).await.or_fail()?;
+    let as_what = (LeadState::New, first);
+    leads::fetched(&mut tx, lead.id, &whole, fetched, as_what).await.or_fail()?;
     let next = NewJob::of(&DistributeLead { lead: lead.id }).or_fail()?;
     tx.enqueue(cx.follow_up(next)).await.or_fail()?;
     outbound::leads_created(&mut tx, &[lead.id], |job| cx.follow_up(job)).await.or_fail()?;
-    tx.done().await
-}
-
-/// The person asked before and the portal wants no second lead: it is never given out.
-async fn end(
-    mut tx: switchyard_store::JobTx,
-    event: &EventToProcess,
-    lead: &Lead,
-    why: &str,
-    first: LeadId,
-) -> JobResult {
-    leads::fetch_failed(&mut tx, lead.id, why, Some(first)).await.or_fail()?;
-    let reason = [FieldFault::new("person", "duplicate_person", why)];
-    events::note_partial(&mut tx, event.id, &reason).await.or_fail()?;
     tx.done().await
 }
 
@@ -151,7 +149,7 @@ async fn give_up(
     lead: &Lead,
     why: String,
 ) -> JobResult {
-    leads::fetch_failed(&mut tx, lead.id, &why, None).await.or_fail()?;
+    leads::fetch_failed(&mut tx, lead.id, &why).await.or_fail()?;
     tx.commit().await.or_fail()?;
     tracing::warn!(lead = %lead.id, job = %cx.job().id, "what was fetched is no lead");
     // What it said may hold personal data: it stands with the lead, not with the job.
@@ -162,7 +160,7 @@ async fn give_up(
 /// Notes why, and says whether another attempt makes sense.
 async fn postpone(cx: &Context<Platform>, lead: &Lead, fault: FetchFault) -> JobResult {
     let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
-    leads::fetch_failed(&mut tx, lead.id, &fault.to_string(), None).await.or_fail()?;
+    leads::fetch_failed(&mut tx, lead.id, &fault.to_string()).await.or_fail()?;
     tx.commit().await.or_fail()?;
     let why = NotFetched { lead: lead.id, why: fault.to_string() };
     Err(match fault.class {

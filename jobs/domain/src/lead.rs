@@ -152,6 +152,9 @@ pub enum LeadState {
     Unassigned,
     /// Its sender sent an id only; the rest is being fetched.
     Pending,
+    /// It was fetched, and its person asked before: its portal wants no second lead. It is never given
+    /// out.
+    Duplicate,
 }
 
 impl LeadState {
@@ -164,6 +167,7 @@ impl LeadState {
             Self::Accepted => "accepted",
             Self::Unassigned => "unassigned",
             Self::Pending => "pending",
+            Self::Duplicate => "duplicate",
         }
     }
 }
@@ -178,13 +182,14 @@ impl FromStr for LeadState {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        [Self::New, Self::Assigned, Self::Accepted, Self::Unassigned, Self::Pending]
+        use LeadState::{Accepted, Assigned, Duplicate, New, Pending, Unassigned};
+        [New, Assigned, Accepted, Unassigned, Pending, Duplicate]
             .into_iter()
             .find(|x| x.as_str() == s)
             .ok_or_else(|| {
                 format!(
                     "`{s}` is no lead state; the states are new, assigned, accepted, \
-                     unassigned, pending"
+                     unassigned, pending, duplicate"
                 )
             })
     }

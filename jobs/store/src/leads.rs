@@ -218,7 +218,9 @@ pub async fn get_for_agency(tx: &mut Tx, id: LeadId) -> Result<Lead> {
     let lead = get(tx, id).await?;
     match lead.state {
         LeadState::Assigned | LeadState::Accepted => Ok(lead),
-        LeadState::New | LeadState::Unassigned | LeadState::Pending => Err(StoreFault::NotFound),
+        LeadState::New | LeadState::Unassigned | LeadState::Pending | LeadState::Duplicate => {
+            Err(StoreFault::NotFound)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::support::{Line, settings};
 use serde_json::{Value, json};
-use switchyard_catalog::{EnrichLead, replay};
+use switchyard_catalog::{DistributeLead, EnrichLead, RescanUnassigned, replay};
 use switchyard_domain::secrets::{MasterKey, PORTAL_ENRICH};
 use switchyard_domain::{EventId, LeadState, StandardLead};
 use switchyard_providers::{FetchConfig, Fetcher, Providers};
@@ -166,8 +166,43 @@ async fn what_is_fetched_meets_the_persons_who_asked_before() {
     let third = stage.pending("13").await;
     stage.line.run().await;
     let third = stage.line.lead(third.id).await;
-    assert_eq!((third.state, third.duplicate_of.is_some()), (LeadState::Pending, true));
-    assert!(third.fetch_error.unwrap().contains("asked before"));
+    assert_eq!((third.state, third.duplicate_of.is_some()), (LeadState::Duplicate, true));
+    assert_eq!(third.fetch_error, None, "it was fetched");
+    let (event, ..) = events::get(&mut stage.line.platform().await, third.event).await.unwrap();
+    assert!(event.reasons[0].message.contains("asked before"), "{:?}", event.reasons);
+}
+
+#[tokio::test]
+async fn what_is_fetched_and_completes_another_lead_waits_for_nothing_and_goes_to_nobody() {
+    let stage = Stage::new().await;
+    let mut rule = fetching();
+    rule["duplicates"] = json!({"policy": "merge"});
+    stage.line.set_settings(&rule).await;
+    stage.graph.put("11", whole("ada@example.test"));
+    let mut more = whole("ada@example.test");
+    more["phone"] = json!("+48501000001");
+    stage.graph.put("12", more);
+    let first = stage.pending("11").await;
+    stage.line.run().await;
+    let second = stage.pending("12").await;
+    stage.line.run().await;
+    let (first, second) = (stage.line.lead(first.id).await, stage.line.lead(second.id).await);
+    assert_eq!(
+        (first.state, first.data.phone.as_deref()),
+        (LeadState::Assigned, Some("+48501000001"))
+    );
+    assert_eq!((second.state, second.duplicate_of), (LeadState::Duplicate, Some(first.id)));
+    // Nor later: neither by a job of its own nor by the search for leads that wait.
+    let mut tx = stage.line.platform().await;
+    let jobs = [
+        NewJob::of(&DistributeLead { lead: second.id }).unwrap(),
+        NewJob::of(&RescanUnassigned { place: None }).unwrap(),
+    ];
+    tx.enqueue_all(jobs.to_vec()).await.unwrap();
+    tx.commit().await.unwrap();
+    stage.line.run().await;
+    let second = stage.line.lead(second.id).await;
+    assert_eq!((second.state, second.agency), (LeadState::Duplicate, None));
 }
 
 #[tokio::test]

@@ -223,9 +223,8 @@ pub async fn note_merge(tx: &mut Tx, id: LeadId, event: EventId, fields: &[Strin
     Ok(())
 }
 
-/// Ends the waiting of a pending lead: what it says now, what the provider answered, and whose
-/// duplicate it is.
-/// It is `new` then and can be distributed.
+/// Ends the waiting of a pending lead: what it says now, what the provider answered, whose duplicate it
+/// is, and where it stands: `new`, to be given out, or `duplicate`.
 ///
 /// # Errors
 /// Constraint `leads_external` if another lead of the portal has the sender's id.
@@ -234,16 +233,17 @@ pub async fn fetched(
     id: LeadId,
     data: &StandardLead,
     answer: &Value,
-    duplicate_of: Option<LeadId>,
+    (state, duplicate_of): (LeadState, Option<LeadId>),
 ) -> Result<()> {
     update_fields(tx, id, data).await?;
     sqlx::query(
-        "update switchyard.leads set state = 'new', fetched = $2, fetch_error = null,
+        "update switchyard.leads set state = $4, fetched = $2, fetch_error = null,
            duplicate_of = $3 where id = $1 and state = 'pending'",
     )
     .bind(id.0)
     .bind(answer)
     .bind(duplicate_of.map(|l| l.0))
+    .bind(state.as_str())
     .execute(tx.conn())
     .await?;
     Ok(())
@@ -253,19 +253,13 @@ pub async fn fetched(
 ///
 /// # Errors
 /// If the database is not available.
-pub async fn fetch_failed(
-    tx: &mut Tx,
-    id: LeadId,
-    why: &str,
-    duplicate_of: Option<LeadId>,
-) -> Result<()> {
+pub async fn fetch_failed(tx: &mut Tx, id: LeadId, why: &str) -> Result<()> {
     sqlx::query(
-        "update switchyard.leads set fetch_error = $2, duplicate_of = $3, updated_at = now()
+        "update switchyard.leads set fetch_error = $2, updated_at = now()
          where id = $1 and state = 'pending'",
     )
     .bind(id.0)
     .bind(why)
-    .bind(duplicate_of.map(|l| l.0))
     .execute(tx.conn())
     .await?;
     Ok(())
