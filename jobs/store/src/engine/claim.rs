@@ -10,9 +10,12 @@ use super::seconds;
 use super::settle;
 use crate::Result;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use sqlx::{PgConnection, Postgres};
 use statements::{OPEN, OPEN_HEADS};
 use std::collections::HashMap;
+use std::mem;
 use std::time::Duration;
 use switchyard_queue::{
     ActiveLane, ClaimRequest, ClaimedJob, Fence, Held, JobId, LaneId, LaneTake, LimitId, Renewed,
@@ -157,21 +160,7 @@ async fn from_heads(
     lanes: &[LaneTake],
 ) -> Result<Vec<Row>> {
     let stretches = Stretches::of(lanes);
-    let rows = sqlx::query_as(OPEN_HEADS)
-        .bind(seconds(request.lease))
-        .bind(request.worker.0)
-        .bind(request.alone)
-        .bind(numbers(request.dead))
-        .bind(request.kinds)
-        .bind(lanes.iter().map(|l| l.lane.0).collect::<Vec<_>>())
-        .bind(lanes.iter().map(|l| i32::try_from(l.take).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-        .bind(stretches.priority)
-        .bind(stretches.run_at)
-        .bind(stretches.id)
-        .bind(stretches.last_priority)
-        .fetch_all(connection)
-        .await?;
-    Ok(rows)
+    Ok(stretches.bind(asked(OPEN_HEADS, request, lanes)).fetch_all(connection).await?)
 }
 
 async fn from_lanes(
@@ -180,8 +169,22 @@ async fn from_lanes(
     request: &ClaimRequest<'_>,
     lanes: &[LaneTake],
 ) -> Result<Vec<Row>> {
-    let stretches = Stretches::of(lanes);
-    let rows = sqlx::query_as(statement)
+    let mut stretches = Stretches::of(lanes);
+    let whose = (mem::take(&mut stretches.first), mem::take(&mut stretches.last));
+    let query = asked(statement, request, lanes).bind(whose.0).bind(whose.1);
+    Ok(stretches.bind(query).fetch_all(connection).await?)
+}
+
+type Asked<'q> = QueryAs<'q, Postgres, Row, PgArguments>;
+
+/// Parameters 1 to 7, which every claim has: for how long and by whom, of which kinds, from which lanes how
+/// many.
+fn asked<'q>(
+    statement: &'static str,
+    request: &'q ClaimRequest<'_>,
+    lanes: &[LaneTake],
+) -> Asked<'q> {
+    sqlx::query_as(statement)
         .bind(seconds(request.lease))
         .bind(request.worker.0)
         .bind(request.alone)
@@ -189,15 +192,6 @@ async fn from_lanes(
         .bind(request.kinds)
         .bind(lanes.iter().map(|l| l.lane.0).collect::<Vec<_>>())
         .bind(lanes.iter().map(|l| i32::try_from(l.take).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-        .bind(stretches.first)
-        .bind(stretches.last)
-        .bind(stretches.priority)
-        .bind(stretches.run_at)
-        .bind(stretches.id)
-        .bind(stretches.last_priority)
-        .fetch_all(connection)
-        .await?;
-    Ok(rows)
 }
 
 fn numbers(workers: &[WorkerId]) -> Vec<i64> {
@@ -229,6 +223,11 @@ impl Stretches {
             all.last.push(all.count());
         }
         all
+    }
+
+    /// The last four parameters of a claim: where each stretch begins and ends.
+    fn bind(self, query: Asked<'_>) -> Asked<'_> {
+        query.bind(self.priority).bind(self.run_at).bind(self.id).bind(self.last_priority)
     }
 
     fn count(&self) -> i32 {
