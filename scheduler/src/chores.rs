@@ -61,6 +61,9 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("end what is overdue", Duration::from_secs(1), |db| async move {
             maintenance::end_overdue(&db).await
         }),
+        chore("park what nobody knows", Duration::from_secs(5), |db| async move {
+            maintenance::park_unknown(&db, maintenance::PARKING_PATIENCE).await
+        }),
         chore("forget lapsed keys", Duration::from_secs(60), |db| async move {
             maintenance::forget_lapsed(&db).await
         }),

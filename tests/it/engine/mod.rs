@@ -14,6 +14,7 @@ mod limits;
 mod model;
 mod once;
 mod operators;
+mod parking;
 mod presence;
 mod progress;
 mod random;

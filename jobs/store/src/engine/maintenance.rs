@@ -1,6 +1,7 @@
 //! What must be done now and then, by the scheduler. Each call is idempotent and safe to run from
 //! several processes at once.
 
+pub use super::parking::{PATIENCE as PARKING_PATIENCE, park_unknown};
 use super::{locks, presence, workflows};
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};

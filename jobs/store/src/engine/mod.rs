@@ -15,6 +15,7 @@ pub(crate) mod lanes;
 pub mod limits;
 pub(crate) mod line;
 pub mod maintenance;
+mod parking;
 mod presence;
 mod progress;
 pub mod sealing;

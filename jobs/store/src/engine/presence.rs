@@ -2,7 +2,7 @@
 //! lets go of it the moment the process dies.
 
 use super::line::{WATCHFUL, within};
-use super::locks;
+use super::{locks, parking};
 use crate::db::ENGINE_ROLE;
 use crate::{Db, Result, StoreFault};
 use sqlx::PgPool;
@@ -23,6 +23,10 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) async fn register(db: &Db, info: &WorkerInfo) -> Result<Presence> {
     let (pool, mut listener) = connect(db).await?;
     let id = within(db.config().acquire_timeout, insert(&mut listener, info)).await?;
+    // What this fails to bring back, the scheduler brings back within seconds.
+    if let Err(error) = parking::unpark_for(db, info).await {
+        tracing::warn!(worker = id.0, error = %error, "parked jobs stay parked for now");
+    }
     let lost = CancellationToken::new();
     let stop = CancellationToken::new();
     tokio::spawn(hold(pool, listener, id, lost.clone(), stop.clone()));

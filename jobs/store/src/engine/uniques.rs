@@ -67,7 +67,7 @@ pub(super) async fn replace(
              w(job, args, timed, at, wait)
          ), standing as materialized (
            select j.id, j.stage from engine.jobs j
-           where j.id = any($1::uuid[]) and j.fence = 0 and j.stage in (0, 1)
+           where j.id = any($1::uuid[]) and j.fence = 0 and j.stage in (0, 1, 3)
            order by j.id for update
          ), changed as (
            update engine.jobs j set
