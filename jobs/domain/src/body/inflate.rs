@@ -1,6 +1,7 @@
 //! Compressed bodies.
 
 use super::BodyFault;
+use super::zstd::Frames;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ enum Coding {
     Identity,
     Gzip,
     Deflate,
+    Zstd,
 }
 
 /// Refuses codings that are not read here.
@@ -28,8 +30,10 @@ fn coding(content_encoding: Option<&str>) -> Result<Coding, BodyFault> {
         "" | "identity" => Coding::Identity,
         "gzip" | "x-gzip" => Coding::Gzip,
         "deflate" => Coding::Deflate,
+        "zstd" => Coding::Zstd,
         _ => {
-            let message = "send the body as it is, or with `Content-Encoding: gzip` or `deflate`";
+            let message =
+                "send the body as it is, or with `Content-Encoding: gzip`, `deflate` or `zstd`";
             return Err(BodyFault::unsupported("unsupported_content_encoding", message));
         }
     })
@@ -52,6 +56,10 @@ pub(super) fn inflate<'a>(
             read(ZlibDecoder::new(body), body.len(), limit, "deflate")
         }
         Coding::Deflate => read(DeflateDecoder::new(body), body.len(), limit, "deflate"),
+        Coding::Zstd => match Frames::of(body) {
+            Ok(frames) => read(frames, body.len(), limit, "zstd"),
+            Err(_) => Err(malformed("zstd")),
+        },
     };
     inflated.map(Cow::Owned)
 }
@@ -79,10 +87,7 @@ fn read(
         let read = match decoder.read(&mut chunk) {
             Ok(0) => return Ok(out),
             Ok(n) => n,
-            Err(_) => {
-                let message = format!("the body is not {name}, as it claims, or it breaks off");
-                return Err(BodyFault::malformed("invalid_compression", message, Value::Null));
-            }
+            Err(_) => return Err(malformed(name)),
         };
         out.extend_from_slice(&chunk[..read]);
         if out.len() > limit {
@@ -92,4 +97,9 @@ fn read(
             return bomb(format!("the body inflates to more than {MOST_RATIO} times its size"));
         }
     }
+}
+
+fn malformed(name: &str) -> BodyFault {
+    let message = format!("the body is not {name}, as it claims, or it breaks off");
+    BodyFault::malformed("invalid_compression", message, Value::Null)
 }

@@ -28,6 +28,7 @@ mod tests;
 #[cfg(test)]
 mod tests_hostile;
 mod xml;
+mod zstd;
 
 pub use fault::BodyFault;
 pub(crate) use form::pairs as form_pairs;
