@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 /// Their key, as `server.js` has it.
-const KEY: &str = "test-key-0123456789abcdef";
+pub const KEY: &str = "test-key-0123456789abcdef";
 
 /// The servers that they share with us, and where their modules are installed.
 pub struct Peers {
@@ -93,15 +93,8 @@ impl Peers {
         connections: usize,
         time: Duration,
     ) -> anyhow::Result<Outcome> {
-        let port = free_port()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let before = self.stored(durable).await?;
-        let mut server = self
-            .node("server.js", &[])
-            .env("PORT", port.to_string())
-            .env("DURABLE", if durable { "1" } else { "0" })
-            .spawn()?;
-        wait_for(address).await?;
+        let (mut server, address) = self.serve(durable).await?;
         let load = Load {
             address,
             path: "/webhooks/leads",
@@ -118,8 +111,21 @@ impl Peers {
         Ok(outcome)
     }
 
+    /// Their server, once it listens, and where.
+    pub async fn serve(&self, durable: bool) -> anyhow::Result<(Child, SocketAddr)> {
+        let port = free_port()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let server = self
+            .node("server.js", &[])
+            .env("PORT", port.to_string())
+            .env("DURABLE", if durable { "1" } else { "0" })
+            .spawn()?;
+        wait_for(address).await?;
+        Ok((server, address))
+    }
+
     /// Rows, or jobs that wait where there are no rows.
-    async fn stored(&self, durable: bool) -> anyhow::Result<u64> {
+    pub async fn stored(&self, durable: bool) -> anyhow::Result<u64> {
         if durable {
             let mut c = PgConnection::connect(&self.database).await?;
             let n: i64 =
