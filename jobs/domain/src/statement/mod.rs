@@ -1,0 +1,77 @@
+//! The statement of commissions that an agent or an agency gets: as a PDF to read and as CSV to reckon
+//! with.
+
+mod pdf;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use pdf::statement_pdf;
+pub use table::statement_csv;
+
+use crate::money::Money;
+use chrono::{DateTime, Utc};
+
+/// Why a document was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentFault {
+    /// The embedded font cannot be read: the program is broken.
+    #[error("the embedded font cannot be read; reinstall the program")]
+    Font,
+    /// The PDF writer refused it.
+    #[error("the PDF was not written: {0}")]
+    Pdf(String),
+    /// The CSV writer refused it.
+    #[error("the CSV was not written")]
+    Csv(#[from] csv::Error),
+}
+
+/// One line of a statement.
+#[derive(Clone, Debug)]
+pub struct StatementLine {
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// The lead, or another thing that people know it by.
+    pub subject: String,
+    /// What was sold.
+    pub product: String,
+    /// `commission`, `correction`, `payout`, ...
+    pub kind: String,
+    /// Why the amount is what it is, in one sentence.
+    pub why: String,
+    /// The deal's value, where the line has one.
+    pub base: Option<Money>,
+    /// What it came to; negative: taken back, or paid out.
+    pub amount: Money,
+}
+
+/// A statement: of one owner, one month, one currency. All amounts have the currency of `closing`.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// Whom the platform owes.
+    pub owner: String,
+    /// The agency, if the owner is an agent.
+    pub agency: String,
+    /// The month, such as `2026-03`.
+    pub period: String,
+    /// When it was drawn up.
+    pub drawn_at: DateTime<Utc>,
+    /// Whether the month is closed: such a statement never changes.
+    pub closed: bool,
+    /// Owed at the beginning.
+    pub opening: Money,
+    /// Owed at the end.
+    pub closing: Money,
+    /// What happened between, in the order of time.
+    pub lines: Vec<StatementLine>,
+}
+
+impl Statement {
+    /// Whether the lines lead from the opening to the closing amount. `false` if a sum is beyond what
+    /// an amount can hold, or a line has another currency.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        let sum = self.lines.iter().try_fold(self.opening, |sum, line| sum.plus(line.amount));
+        sum == Some(self.closing)
+    }
+}
