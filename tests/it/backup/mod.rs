@@ -1,0 +1,12 @@
+//! Backups as the platform runs them: by schedule, by API and by hand; proven, confirmed, told when they
+//! fail; and a restored system that keeps still until it is released. How a backup is made and read is
+//! tested in the crate.
+#![allow(clippy::unwrap_used)]
+
+mod alarms;
+mod api;
+mod keys;
+mod program;
+mod released;
+mod schedule;
+mod support;
