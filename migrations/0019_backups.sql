@@ -44,6 +44,10 @@ create trigger released_first before update of paused on engine.queues
 create trigger released_first before update of paused on engine.lanes
   for each row when (old.paused and not new.paused) execute function engine.released_first();
 
+-- Functions are everybody's unless that is taken back. A new queue's default is evaluated by who makes it.
+revoke all on function engine.awaits_release(), engine.released_first() from public;
+grant execute on function engine.awaits_release() to switchyard_engine, switchyard_app;
+
 -- Runs ----------------------------------------------------------------------------------------
 
 create table switchyard.backup_runs (

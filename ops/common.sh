@@ -71,6 +71,32 @@ need_faketime() {
   apt_install faketime
 }
 
+# Opens what backups are sealed with, by hand.
+need_age() {
+  command -v age >/dev/null && return
+  echo "installing age"
+  apt_install age
+}
+
+# Where programs are put that no package has.
+tools="$HOME/.cache/switchyard-tools"
+
+# An S3 server that keeps conditional writes: of several at once one wins.
+need_moto() {
+  [ -x "$tools/moto/bin/moto_server" ] && return
+  echo "installing moto"
+  command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
+  python3 -m venv "$tools/moto"
+  "$tools/moto/bin/pip" install --quiet --disable-pip-version-check 'moto[server]==5.2.5'
+}
+
+# An S3 server that checks signatures and checksums.
+need_s3s() {
+  [ -x "$tools/bin/s3s-fs" ] && return
+  echo "installing s3s-fs"
+  CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --features binary --root "$tools" s3s-fs@0.14.1
+}
+
 need_rust() {
   [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"
   command -v cargo >/dev/null || {

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
+use switchyard_catalog::backup::Backups;
 use switchyard_domain::secrets::MasterKey;
 use switchyard_queue::{Clock, Counters, KindInfo, LocalCounters, NewJob, Registry};
 use switchyard_store::Db;
@@ -66,6 +67,8 @@ pub struct ApiParts {
     pub config: ApiConfig,
     /// What else readiness looks at.
     pub probes: Vec<Probe>,
+    /// Backups, if an archive is configured.
+    pub backups: Option<Arc<Backups>>,
 }
 
 /// The front's state. Cheap to clone.

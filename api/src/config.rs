@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use std::time::Duration;
 use switchyard_catalog::outbound::GuardPolicy;
+use switchyard_domain::payment::PayoutRules;
 
 /// Settings of the HTTP front. Durations are read as seconds (fractions allowed).
 #[derive(Clone, Debug, Deserialize)]
@@ -55,6 +56,9 @@ pub struct ApiConfig {
     /// Which addresses webhook endpoints may have.
     #[serde(skip)]
     pub outbound: GuardPolicy,
+    /// By which rules commissions are paid out.
+    #[serde(skip)]
+    pub payouts: PayoutRules,
     /// Failed sign-ins.
     pub throttle: ThrottleConfig,
 }
@@ -79,6 +83,7 @@ impl Default for ApiConfig {
             metrics_token: None,
             ingest: IngestConfig::default(),
             outbound: GuardPolicy::default(),
+            payouts: PayoutRules::default(),
             throttle: ThrottleConfig::default(),
         }
     }

@@ -252,6 +252,11 @@ fn refused_by(constraint: &str) -> Option<ApiError> {
         "territories_pkey" => {
             ApiError::conflict("territory_exists", "this postal code is already yours")
         }
+        "released_first" => ApiError::conflict(
+            "not_released",
+            "this system was restored and is not released: run `switchyard release`, which lets all \
+             queues go on",
+        ),
         "portals_code_key" => ApiError::conflict("portal_exists", "this portal code is taken"),
         "portals_authenticated" => ApiError::unprocessable(
             "portal_unauthenticated",

@@ -24,10 +24,13 @@ const BEARER: &str = "bearer";
         (name = "webhooks", description = "Where portals deliver."),
         (name = "sign-in", description = "Tokens."),
         (name = "agency", description = "An agency's own leads and territories."),
+        (name = "leads", description = "Leads and the work on them, for agencies (their own) and operators (all)."),
+        (name = "commissions", description = "What was earned, why, and how it is paid out."),
         (name = "line", description = "Events, leads, messages and portals, for operators."),
         (name = "endpoints", description = "Outbound webhooks: who hears of what, and what became of it."),
         (name = "jobs", description = "Queues, jobs and workers, for operators."),
         (name = "agencies", description = "Agencies, for operators."),
+        (name = "backups", description = "Backups, proven by restoring them, for operators."),
         (name = "health", description = "Health and metrics.")
     )
 )]

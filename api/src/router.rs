@@ -36,6 +36,8 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::territories::routes())
         .merge(routes::events::routes())
         .merge(routes::line::routes())
+        .merge(routes::leads::routes())
+        .merge(routes::commissions::routes())
         .merge(routes::portals::routes())
         .merge(routes::endpoints::routes())
         .merge(routes::portal_doors::routes())
@@ -49,6 +51,7 @@ fn split() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .merge(routes::errors::routes())
         .merge(routes::jobs_enqueue::routes())
         .merge(routes::workflows::routes())
+        .merge(routes::backups::routes())
         .merge(routes::health::routes())
         .merge(routes::metrics::routes())
         .split_for_parts();

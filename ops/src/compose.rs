@@ -2,15 +2,17 @@
 //! jobs and schedules), and the three parts that run over it.
 
 use crate::Fault;
-use crate::config::Config;
+use crate::config::{AlarmsConfig, Config};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use secrecy::ExposeSecret;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use switchyard_api::{Api, ApiParts, Probe};
 use switchyard_catalog::Platform;
+use switchyard_catalog::alarms::Alarms;
+use switchyard_domain::ledger::HeadKey;
 use switchyard_domain::secrets::MasterKey;
-use switchyard_providers::{Providers, Webhooks};
+use switchyard_providers::{GuardedClient, Providers, Webhooks};
 use switchyard_queue::{
     ArgsCipher, Counters, LocalCounters, RedisCounters, RedisWake, SystemClock, SystemEntropy, Wake,
 };
@@ -65,7 +67,9 @@ impl Base {
         };
         let cipher = config.cipher()?;
         let db = Db::connect(database, Arc::clone(&wake)).map_err(unusable)?;
-        let db = db.sealing_with(cipher.clone());
+        let head_key = config.secret_key.is_some().then(|| config.master_key()).transpose()?;
+        let head_key = head_key.as_ref().map(HeadKey::of);
+        let db = db.sealing_with(cipher.clone()).signing_with(head_key);
         let mut wanted = config.providers.clone();
         wanted.fetch.allow_private.clone_from(&config.outbound.allow_private);
         let providers = Providers::from_config(&wanted).map_err(|faults| {
@@ -76,7 +80,10 @@ impl Base {
         let key = config.secret_key.is_some().then(|| config.master_key()).transpose()?;
         providers.fetch = providers.fetch.opening_with(key);
         let jobs = db.for_jobs().map_err(unusable)?;
-        let platform = Platform { db: jobs, providers, lead_url: config.lead_url().into() };
+        let lead_url = config.lead_url().into();
+        let backups = crate::backups::open(&config)?.map(Arc::new);
+        let alarms = alarms(&config)?;
+        let platform = Platform { db: jobs, providers, lead_url, backups, alarms };
         Ok(Self { config: Arc::new(config), db, wake, platform, cipher, end })
     }
 
@@ -110,6 +117,7 @@ impl Base {
         let mut http = self.config.http.clone();
         http.public_url = self.config.public_url.as_ref().map(ToString::to_string);
         http.outbound = self.config.outbound.clone();
+        http.payouts = self.config.payouts.clone();
         let parts = ApiParts {
             db: self.db.clone(),
             registry: Arc::new(switchyard_catalog::registry()),
@@ -118,6 +126,7 @@ impl Base {
             clock: Arc::new(SystemClock),
             config: http,
             probes: self.probes(),
+            backups: self.platform.backups.clone(),
         };
         switchyard_api::serve(listener, Api::counting(parts, self.counters()?), stop)
             .await
@@ -245,6 +254,19 @@ pub async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Fault> {
             .remedy("choose another with --listen, or stop who listens there")
             .caused_by(e)
     })
+}
+
+/// Who hears of alarms.
+fn alarms(config: &Config) -> Result<Alarms, Fault> {
+    let AlarmsConfig { email, webhook, repeat } = config.alarms.clone();
+    let client = match &webhook {
+        Some(_) => Some(
+            GuardedClient::new(config.outbound.clone())
+                .map_err(|e| Fault::new("alarms", e.to_string()))?,
+        ),
+        None => None,
+    };
+    Ok(Alarms { email, webhook: webhook.map(|url| url.to_string()), client, repeat })
 }
 
 /// The providers with outbound webhooks. Without a master key these wait: the endpoints' secrets are

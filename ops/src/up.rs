@@ -1,8 +1,9 @@
 //! `up`: everything in one process, on a private PostgreSQL unless told where one is.
 
 use crate::Fault;
+use crate::backups::{self, LocalKeys};
 use crate::compose::{self, Base};
-use crate::config::{Config, without_password};
+use crate::config::{ArchiveSettings, Config, without_password};
 use crate::database_help;
 use crate::demo::{self, Demo, DemoPlan};
 use crate::folder::Folder;
@@ -11,10 +12,12 @@ use crate::local::redis::{self, Redis};
 use crate::signals::Signals;
 use crate::supervise::supervise;
 use secrecy::{ExposeSecret, SecretString};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use switchyard_queue::{Clock, SystemClock};
-use switchyard_store::DbConfig;
+use switchyard_catalog::backup::WatchBackups;
+use switchyard_queue::{Clock, NewJob, SystemClock};
+use switchyard_store::{DbConfig, Scope};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -39,6 +42,17 @@ pub struct Ready {
     pub took: Duration,
     /// Whether the database is a private one.
     pub private: bool,
+    /// Where its backups go, if they go to the data folder.
+    pub backups: Option<OwnBackups>,
+}
+
+/// Backups in the data folder.
+#[derive(Clone, Debug)]
+pub struct OwnBackups {
+    /// The archive.
+    pub folder: PathBuf,
+    /// The operators' identity, while it lies beside it.
+    pub identity: Option<PathBuf>,
 }
 
 /// Servers that this process started.
@@ -157,6 +171,10 @@ async fn start(
         servers.redis = Some(redis);
     }
     migrate(&mut config, servers.postgres.as_ref()).await?;
+    let backups = match private && own_archive(&config, folder) {
+        true => Some(own_backups(&mut config, folder)?),
+        false => None,
+    };
     let base = Base::open(config)?;
     let closed = |e| database_help::fault("database", "the database does not let us in", e);
     base.db.ping().await.map_err(closed)?;
@@ -164,8 +182,52 @@ async fn start(
         true => Some(seed(&base, folder).await?),
         false => None,
     };
+    begin_backups(&base).await?;
     let api = base.config.base_url();
-    Ok((base, listener, Ready { api, demo, took: since.elapsed(), private }))
+    Ok((base, listener, Ready { api, demo, took: since.elapsed(), private, backups }))
+}
+
+/// Whether backups go to the data folder: nobody says where else.
+fn own_archive(config: &Config, folder: &Folder) -> bool {
+    let own = LocalKeys::archive(folder.path());
+    config.backup.archive.as_ref().is_none_or(|a| Path::new(&a.place) == own)
+}
+
+/// Backups from the first minute: keys are made at the first start and stay in the folder.
+fn own_backups(config: &mut Config, folder: &Folder) -> Result<OwnBackups, Fault> {
+    let keys = match LocalKeys::of(folder.path()) {
+        Some(keys) => keys,
+        None => {
+            let (keys, identity) = LocalKeys::generate();
+            // The identity first: keys without it would write what nobody but the drill can read.
+            folder.write(backups::IDENTITY, identity.expose_secret().as_bytes())?;
+            let text = serde_json::to_vec_pretty(&keys)
+                .map_err(|e| Fault::new("backup_keys", "keys are no JSON").caused_by(e))?;
+            folder.write(backups::KEYS, &text)?;
+            keys
+        }
+    };
+    let archive = LocalKeys::archive(folder.path());
+    let b = &mut config.backup;
+    b.archive = Some(ArchiveSettings::folder(&archive));
+    b.recipients = keys.recipients;
+    b.signing_key = Some(SecretString::from(keys.signing_key));
+    b.drill_identity = Some(SecretString::from(keys.drill_identity));
+    let identity = folder.path().join(backups::IDENTITY);
+    Ok(OwnBackups { folder: archive, identity: identity.exists().then_some(identity) })
+}
+
+/// The first look at once, not at the next minute: it puts the first backup into the queue.
+async fn begin_backups(base: &Base) -> Result<(), Fault> {
+    if base.platform.backups.is_none() {
+        return Ok(());
+    }
+    let failed = |e| database_help::fault("database", "the first backup was not put in line", e);
+    let job = NewJob::of(&WatchBackups {})
+        .map_err(|e| Fault::new("backup", "a job is no JSON").caused_by(e))?;
+    let mut tx = base.db.begin(Scope::Platform).await.map_err(failed)?;
+    tx.enqueue(job).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)
 }
 
 /// Migrates with the owner's rights; on the private server the everyday login has less.

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use switchyard_store::backups::{alarms as backup_alarms, restored, runs};
 use switchyard_store::jobs::bulk;
-use switchyard_store::{Db, Result, jobs, limits, maintenance, pulse, schedules, workflows};
+use switchyard_store::{Db, Result, Scope, jobs, limits, maintenance, pulse, schedules, workflows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +71,7 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         count_stuck(),
         count_limited(),
         show_silent(),
+        show_backups(),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
         // One slice a minute: after an upgrade that finds a month of them, claims still come first.
         chore("seal the slices of past days", Duration::from_secs(60), |db| async move {
@@ -138,6 +140,41 @@ fn show_silent() -> Chore {
             Ok(n)
         }
     })
+}
+
+/// Shows how backups stand, for as long as this process leads. Times are Unix time, so that whoever
+/// watches sees an age grow even if nobody tells anything any more.
+fn show_backups() -> Chore {
+    let alarms = Arc::new(Shown::new(|key| gauge!("switchyard_alarm_open", "alarm" => key)));
+    chore("show backups", Duration::from_secs(15), move |db| {
+        let alarms = Arc::clone(&alarms);
+        async move {
+            let held = restored::awaits_release(&db).await?;
+            gauge!("switchyard_awaits_release").set(f64::from(u8::from(held)));
+            let mut tx = db.begin(Scope::Platform).await?;
+            let open = backup_alarms::open(&mut tx).await?;
+            let latest = runs::latest(&mut tx).await?;
+            tx.rollback().await?;
+            alarms.show(open.into_iter().map(|a| (a.key, 1)));
+            for run in &latest {
+                let kind = run.kind.as_str();
+                let ended = run.finished_at.unwrap_or(run.began_at);
+                gauge!("switchyard_backup_last_success_seconds", "kind" => kind).set(unix(ended));
+                if let Some(covers) = run.covers {
+                    gauge!("switchyard_backup_covers_seconds", "kind" => kind).set(unix(covers));
+                }
+            }
+            Ok(latest.len() as u64)
+        }
+    })
+}
+
+/// Seconds of Unix time.
+fn unix(at: chrono::DateTime<chrono::Utc>) -> f64 {
+    // Far below 2^52.
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = at.timestamp() as f64;
+    seconds
 }
 
 /// Gauges by the value of their label. What is gone shows 0, and so does all of it when this process

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use std::net::SocketAddr;
@@ -123,6 +123,11 @@ impl Fleet {
     /// Where the API is.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where its database is, with the owner's rights.
+    pub fn database(&self) -> SecretString {
+        self.postgres.owner_url()
     }
 
     /// A connection that sees everything. Waits while the server is away.

@@ -11,6 +11,7 @@
 mod audit;
 mod books;
 mod clocks;
+mod commissions;
 mod fleet;
 mod herd;
 mod jobs;

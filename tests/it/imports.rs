@@ -12,8 +12,9 @@ const FLOORS: &[(&str, Option<&[&str]>)] = &[
     ("store", Some(&["domain", "queue"])),
     ("providers", Some(&["domain"])),
     ("workers", Some(&["queue"])),
+    ("backup", Some(&["domain", "store", "providers"])),
     ("scheduler", Some(&["domain", "queue", "store"])),
-    ("catalog", Some(&["domain", "queue", "store", "providers"])),
+    ("catalog", Some(&["domain", "queue", "store", "providers", "backup"])),
     ("api", Some(&["domain", "queue", "store", "catalog"])),
     ("switchyard", None),
     ("tests", None),
@@ -21,7 +22,7 @@ const FLOORS: &[(&str, Option<&[&str]>)] = &[
 
 /// Libraries that only some may use, and who.
 const RESERVED: &[(&str, &[&str])] = &[
-    ("sqlx", &["store", "tests"]),
+    ("sqlx", &["store", "backup", "tests"]),
     ("redis", &["queue", "switchyard", "tests"]),
     ("reqwest", &["providers", "tests"]),
     ("lettre", &["providers", "tests"]),
@@ -110,12 +111,23 @@ fn sources() -> Vec<(PathBuf, String)> {
 #[test]
 fn sql_text_is_put_together_only_where_no_parameter_is_possible() {
     // CREATE DATABASE, and the scope that opens a transaction: see the comments there.
-    let may = ["jobs/store/src/provision.rs", "jobs/store/src/tx.rs"];
+    // A backup and a restore name the tables and columns of any database there is: names are quoted by
+    // `source::ident`, the few texts by `source::literal`.
+    let may = [
+        "jobs/store/src/provision.rs",
+        "jobs/store/src/tx.rs",
+        "jobs/backup/src/apply/stage.rs",
+        "jobs/backup/src/restore/load.rs",
+        "jobs/backup/src/restore/partitions.rs",
+        "jobs/backup/src/source/mod.rs",
+        "jobs/backup/src/sql.rs",
+        "jobs/backup/tests",
+    ];
     let wrong: Vec<_> = sources()
         .into_iter()
         .filter(|(path, text)| text.contains("AssertSqlSafe") && !path.starts_with("tests"))
         .map(|(path, _)| path)
-        .filter(|path| !may.iter().any(|m| path == Path::new(m)))
+        .filter(|path| !may.iter().any(|m| path.starts_with(m)))
         .collect();
     assert!(wrong.is_empty(), "SQL made of text: {wrong:?}");
 }

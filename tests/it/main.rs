@@ -2,8 +2,10 @@
 #![allow(missing_docs)] // tests are documented by their names
 
 mod api;
+mod backup;
 mod browser;
 mod cli;
+mod commissions;
 mod dashboard;
 mod deploy;
 mod engine;

@@ -79,6 +79,10 @@ permissions! {
     PortalsRead = "portals.read" for [Admin];
     /// Change portals and their settings.
     PortalsManage = "portals.manage" for [Admin];
+    /// See how backups stand.
+    BackupsRead = "backups.read" for [Admin];
+    /// Take and check backups, ask for restores and confirm them, release a restored system.
+    BackupsManage = "backups.manage" for [Admin];
     /// See and change agencies.
     AgenciesManage = "agencies.manage" for [Admin];
     /// See and change webhook endpoints, and send again what they were told.
@@ -93,6 +97,18 @@ permissions! {
     TerritoriesManage = "territories.manage" for [Agency];
     /// See and change one's own webhook endpoints, and send again what they were told.
     OwnEndpointsManage = "own_endpoints.manage" for [Agency];
+    /// See leads with what was done about them: an agency its own, an operator all.
+    LeadWorkRead = "lead_work.read" for [Admin, Agency];
+    /// Enter leads by hand, mend them, write notes, plan reminders.
+    LeadWorkManage = "lead_work.manage" for [Admin, Agency];
+    /// Record that a lead was sold.
+    LeadsConvert = "leads.convert" for [Admin, Agency];
+    /// See commissions: an agency its own, an operator all.
+    CommissionsRead = "commissions.read" for [Admin, Agency];
+    /// Say where money goes, and ask for it to be paid.
+    PayoutsRequest = "payouts.request" for [Admin, Agency];
+    /// Approve and decline payouts, export them, say what became of them.
+    PayoutsManage = "payouts.manage" for [Admin];
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@
 //! are in `api/static`. No page holds a script or a style of its own, so the policy forbids both.
 
 mod assets;
+mod backups;
+mod backups_chart;
 mod bulk;
+mod commissions;
 mod data;
 mod deliveries;
 mod endpoints;
@@ -86,6 +89,10 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/messages/{id}", get(messages::show)),
         ("/messages/{id}/html", get(messages::html)),
         ("/messages/{id}/resend", post(messages::resend)),
+        ("/commissions", get(commissions::list)),
+        ("/commissions/export/{method}", post(commissions::export)),
+        ("/commissions/payouts/{id}/{verb}", post(commissions::act)),
+        ("/commissions/{id}", get(commissions::explain)),
         ("/portals", get(portals::list)),
         ("/portals/{code}", get(portals::show)),
         ("/endpoints", get(endpoints::list)),
@@ -95,6 +102,11 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/endpoints/{id}/{verb}", post(endpoints::act)),
         ("/portals/{code}/{verb}", post(portals::act)),
         ("/portals/{code}/rollback/{version}", post(portals::rollback)),
+        ("/backups", get(backups::show)),
+        ("/backups/now/{kind}", post(backups::now)),
+        ("/backups/restore/{id}", post(backups::restore)),
+        ("/backups/confirm/{request}", post(backups::confirm)),
+        ("/backups/release", post(backups::release)),
         ("/schedules", get(fleet::schedules)),
         ("/workers", get(fleet::workers)),
     ]

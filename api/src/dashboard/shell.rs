@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{Html, IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use std::convert::Infallible;
+use switchyard_store::backups::restored;
 
 /// The frame of a screen.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Shell {
     pub notice: Option<Notice>,
     /// Where live events come from, if the screen has any.
     pub live: Option<String>,
+    /// This system was restored and is not released.
+    pub held: bool,
     /// The clock, read once for the whole page.
     pub now: DateTime<Utc>,
 }
@@ -48,6 +51,7 @@ const MENU: &[Group] = &[
             item("/ops/leads", "Leads", "lead"),
             item("/ops/deliveries", "Deliveries", "inbox"),
             item("/ops/messages", "Messages", "mail"),
+            item("/ops/commissions", "Commissions", "coins"),
         ],
     },
     Group {
@@ -68,6 +72,7 @@ const MENU: &[Group] = &[
         items: &[
             item("/ops/portals", "Portals", "portal"),
             item("/ops/endpoints", "Endpoints", "send"),
+            item("/ops/backups", "Backups", "backup"),
         ],
     },
 ];
@@ -106,6 +111,8 @@ impl FromRequestParts<Api> for Shell {
             admin: operator.map(|o| o.name.clone()).unwrap_or_default(),
             notice: parts.extensions.get::<Notice>().cloned(),
             live: None,
+            // A page is shown without it rather than not at all.
+            held: restored::awaits_release(&api.db).await.unwrap_or_default(),
             now: api.clock.now(),
         })
     }

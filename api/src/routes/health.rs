@@ -7,6 +7,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use std::time::Duration;
 use switchyard_store::MigrationStatus;
+use switchyard_store::backups::restored;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -92,6 +93,7 @@ async fn ready(State(api): State<Api>) -> Result<Reply<Health>, ApiError> {
 
 async fn examine(api: &Api) -> Health {
     let mut checks = vec![database(api).await];
+    checks.extend(released(api).await);
     checks.extend(join_all(api.probes.iter().map(other)).await);
     summarised(checks)
 }
@@ -120,6 +122,18 @@ async fn database(api: &Api) -> Check {
     };
     let status = if problem.is_none() { Condition::Ok } else { Condition::Failed };
     Check { name: "database", status, problem }
+}
+
+/// A system that was restored and is not released does its work but for what leaves it.
+async fn released(api: &Api) -> Option<Check> {
+    let asked = tokio::time::timeout(PATIENCE, restored::awaits_release(&api.db)).await;
+    let problem = "this system was restored and is not released: nothing leaves it until \
+                   `switchyard release`";
+    matches!(asked, Ok(Ok(true))).then(|| Check {
+        name: "released",
+        status: Condition::Degraded,
+        problem: Some(problem.to_owned()),
+    })
 }
 
 async fn other(probe: &Probe) -> Check {

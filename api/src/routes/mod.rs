@@ -2,7 +2,10 @@
 
 pub(crate) mod admin_auth;
 pub(crate) mod agencies;
+mod backup_views;
+pub(crate) mod backups;
 pub(crate) mod bulk;
+pub(crate) mod commissions;
 pub(crate) mod endpoints;
 pub(crate) mod errors;
 pub(crate) mod events;
@@ -10,6 +13,7 @@ pub(crate) mod health;
 mod job_views;
 pub(crate) mod jobs;
 pub(crate) mod jobs_enqueue;
+pub(crate) mod leads;
 pub(crate) mod limits;
 pub(crate) mod line;
 pub(crate) mod metrics;

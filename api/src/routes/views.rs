@@ -41,6 +41,8 @@ pub(crate) struct LeadView {
     event_id: Uuid,
     /// Who holds it now.
     agency_id: Option<Uuid>,
+    /// Who of the agency works on it.
+    agent_id: Option<Uuid>,
     /// The sender's own id of the lead.
     #[schema(example = "a-1")]
     external_id: Option<String>,
@@ -113,6 +115,7 @@ impl From<Lead> for LeadView {
             portal_id: lead.portal.0,
             event_id: lead.event.0,
             agency_id: lead.agency.map(|a| a.0),
+            agent_id: lead.agent.map(|a| a.0),
             external_id: d.external_id,
             first_name: d.first_name,
             last_name: d.last_name,

@@ -35,25 +35,44 @@
 //! enqueues what follows, and ends with `tx.done()`: work, follow-ups and the end of the job are
 //! then one commit, and a worker that lost the job can write none of it.
 
+pub mod alarms;
+pub mod backup;
 mod bodies_compress;
+mod commission_batch;
+mod commission_book;
+mod commission_close;
+mod commission_entries;
+mod commission_gather;
+mod commission_payout;
+mod commission_plans;
+mod commission_recompute;
+mod commission_statement;
+pub mod conversion;
 mod deliver;
 mod deliveries_expire;
 mod fault;
 pub mod judging;
 mod keeping;
 mod lead_distribute;
+mod lead_follow_up;
+pub mod lead_work;
 mod leads_rescan;
+mod ledger_audit;
+mod ledger_sequence;
 pub mod line;
 mod messages_settle;
 mod notify_email;
 mod notify_whatsapp;
 pub mod outbound;
+pub mod payouts;
 mod platform;
 mod portal_release;
 mod portals_watch;
 pub mod queues;
 mod refusals_expire;
 pub mod replay;
+pub mod statements;
+pub mod tiers;
 mod webhook_enrich;
 mod webhook_flush;
 mod webhook_notice;
@@ -63,9 +82,18 @@ mod webhook_send;
 mod webhook_tend;
 
 pub use bodies_compress::CompressBodies;
+pub use commission_batch::BookFault;
+pub use commission_book::BookCommission;
+pub use commission_close::{CloseFault, ClosePeriod, month_of};
+pub use commission_payout::CommissionPayout;
+pub use commission_recompute::{Difference, RecomputeCommissions, Recomputed, recompute};
+pub use commission_statement::CommissionStatement;
 pub use deliveries_expire::ExpireKeys;
 pub use lead_distribute::DistributeLead;
+pub use lead_follow_up::LeadFollowUp;
 pub use leads_rescan::RescanUnassigned;
+pub use ledger_audit::AuditLedger;
+pub use ledger_sequence::SequenceLedger;
 pub use messages_settle::SettleMessages;
 pub use notify_email::NotifyEmail;
 pub use notify_whatsapp::NotifyWhatsApp;
@@ -92,6 +120,9 @@ pub fn registry() -> Registry<Platform> {
         .with::<EnrichLead>()
         .with::<ReplayWebhooks>()
         .with::<DistributeLead>()
+        .with::<LeadFollowUp>()
+        .with::<CommissionPayout>()
+        .with::<CommissionStatement>()
         .with::<NotifyEmail>()
         .with::<NotifyWhatsApp>()
         .with::<RescanUnassigned>()
@@ -105,6 +136,21 @@ pub fn registry() -> Registry<Platform> {
         .with::<ExpireRefusals>()
         .with::<WatchPortals>()
         .with::<CompressBodies>()
+        .with::<BookCommission>()
+        .with::<RecomputeCommissions>()
+        .with::<ClosePeriod>()
+        .with::<SequenceLedger>()
+        .with::<AuditLedger>()
+        .with::<backup::TakeFull>()
+        .with::<backup::TakeIncremental>()
+        .with::<backup::TakeDifferential>()
+        .with::<backup::ProveRestore>()
+        .with::<backup::VerifyBackups>()
+        .with::<backup::PruneBackups>()
+        .with::<backup::CopyBackups>()
+        .with::<backup::RestoreBackup>()
+        .with::<backup::WatchBackups>()
+        .with::<alarms::TellAlarm>()
 }
 
 /// The cron table. What is periodic rescans, so a missed firing is made up for by the next.
@@ -125,6 +171,12 @@ pub fn schedules() -> Vec<ScheduleSpec> {
         utc("expire delivery keys", "30 */10 * * * *", ExpireKeys::KIND),
         utc("expire refusals", "45 17 * * * *", ExpireRefusals::KIND),
         utc("watch portals", "50 * * * * *", WatchPortals::KIND),
+        // It enqueues the backups that are due, each at its own time.
+        utc("watch backups", "15 * * * * *", backup::WatchBackups::KIND),
         utc("compress bodies", "10 * * * * *", CompressBodies::KIND),
+        utc("sequence the ledger", "*/10 * * * * *", SequenceLedger::KIND),
+        utc("audit the ledger", "0 40 3 * * *", AuditLedger::KIND),
+        // What arrives within the first two days of a month still counts in the one before.
+        utc("close the month before", "0 10 2 3 * *", ClosePeriod::KIND),
     ]
 }

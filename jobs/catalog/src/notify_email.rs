@@ -39,6 +39,7 @@ impl Job for NotifyEmail {
                 subject: message.subject.unwrap_or_default(),
                 text: message.body_text,
                 html: message.body_html,
+                attachments: Vec::new(),
             };
             sender.send(&email).await
         })

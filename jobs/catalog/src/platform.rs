@@ -1,5 +1,7 @@
 //! What the platform hands to every job.
 
+use crate::alarms::Alarms;
+use crate::backup::Backups;
 use std::sync::Arc;
 use switchyard_domain::LeadId;
 use switchyard_providers::Providers;
@@ -14,9 +16,20 @@ pub struct Platform {
     pub providers: Providers,
     /// Where an agent looks at a lead and answers; `{id}` stands for the lead.
     pub lead_url: Arc<str>,
+    /// Backups, if an archive is configured.
+    pub backups: Option<Arc<Backups>>,
+    /// Who hears of alarms.
+    pub alarms: Alarms,
 }
 
 impl Platform {
+    /// A platform without an archive, whose alarms go to nobody.
+    #[must_use]
+    pub fn new(db: Db, providers: Providers, lead_url: impl Into<Arc<str>>) -> Self {
+        let lead_url = lead_url.into();
+        Self { db, providers, lead_url, backups: None, alarms: Alarms::default() }
+    }
+
     /// The link that goes into a message.
     #[must_use]
     pub fn lead_link(&self, lead: LeadId) -> String {

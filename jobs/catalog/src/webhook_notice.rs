@@ -109,5 +109,6 @@ fn written(id: MessageId, endpoint: &Endpoint, owner: &Owner) -> Email {
         subject: "Your webhook endpoint was disabled".to_owned(),
         text,
         html: None,
+        attachments: Vec::new(),
     }
 }

@@ -58,16 +58,24 @@ ids! {
     AgentId;
     /// One lead offered to one agency.
     AssignmentId;
+    /// Something that happened to a deal, or a decision about an agent's commissions.
+    CommissionEventId;
     /// A receiver of our webhooks.
     EndpointId;
     /// One webhook delivery that was accepted.
     EventId;
+    /// A reminder about a lead.
+    FollowUpId;
     /// A lead.
     LeadId;
     /// One message to one recipient over one channel.
     MessageId;
+    /// A note about a lead.
+    NoteId;
     /// One thing that the platform tells its webhook endpoints.
     OutboundMessageId;
+    /// Commission on its way to somebody.
+    PayoutId;
     /// A sender of webhooks.
     PortalId;
 }

@@ -79,6 +79,12 @@ impl MasterKey {
         self.derive("switchyard/v1/jwt-ed25519")
     }
 
+    /// The seed of the ed25519 key that signs heads of the ledger's log.
+    #[must_use]
+    pub fn ledger_seed(&self) -> Zeroizing<[u8; 32]> {
+        self.derive("switchyard/v1/ledger-ed25519")
+    }
+
     /// Names the key and tells nothing of it: 8 hexadecimal digits that are derived from it.
     #[must_use]
     pub fn id(&self) -> String {

@@ -64,6 +64,8 @@ pub struct ProvidersConfig {
     pub meta: MetaConfig,
     /// How the rest of a lead is fetched.
     pub fetch: crate::FetchConfig,
+    /// The Stripe account that pays commissions out; without a key none does.
+    pub stripe: crate::payments::StripeConfig,
 }
 
 /// How the connection to a mail server is protected.
@@ -310,23 +312,23 @@ fn check_meta(meta: &MetaConfig, faults: &mut Faults) {
 }
 
 #[derive(Default)]
-struct Faults(Vec<ConfigFault>);
+pub(crate) struct Faults(pub(crate) Vec<ConfigFault>);
 
 impl Faults {
-    fn want(&mut self, ok: bool, key: &str, message: &str) {
+    pub(crate) fn want(&mut self, ok: bool, key: &str, message: &str) {
         if !ok {
             self.0.push(ConfigFault { key: key.to_owned(), message: message.to_owned() });
         }
     }
 
-    fn secret(&mut self, key: &str, secret: Option<&SecretString>) {
+    pub(crate) fn secret(&mut self, key: &str, secret: Option<&SecretString>) {
         let value = secret.map_or("", |s| s.expose_secret());
         // A header cannot carry anything else, and a pasted line feed is a common mistake.
         let ok = !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic());
         self.want(ok, key, "is missing, or has blanks or line feeds in it");
     }
 
-    fn base_url(&mut self, key: &str, url: &str) {
+    pub(crate) fn base_url(&mut self, key: &str, url: &str) {
         let ok = Url::parse(url).is_ok_and(|u| {
             let host = u.host_str().unwrap_or_default();
             !host.is_empty()
@@ -339,12 +341,12 @@ impl Faults {
         );
     }
 
-    fn timeout(&mut self, key: &str, secs: u64) {
+    pub(crate) fn timeout(&mut self, key: &str, secs: u64) {
         self.want((1..=300).contains(&secs), key, "must be 1 to 300 seconds");
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

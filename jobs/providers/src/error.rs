@@ -69,6 +69,13 @@ impl SendError {
         Self::new(SendFault::Unknown, code, message)
     }
 
+    /// The same, to be dealt with in another way.
+    #[must_use]
+    pub fn classed(mut self, class: SendFault) -> Self {
+        self.class = class;
+        self
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

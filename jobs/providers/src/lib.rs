@@ -1,8 +1,9 @@
 //! The way out: e-mail by SMTP, WhatsApp by Twilio or by Meta's Cloud API, and the capture box that
-//! stands in for both until an account is configured; webhooks to addresses that agencies and
+//! stands in for both until an account is configured; the archives of backups; webhooks to addresses that agencies and
 //! partners chose, and the guard in front of such addresses. One file a provider; every one says of a
 //! failure whether to try again, to stop, or that nobody knows whether the message went out.
 
+pub mod archive;
 mod capture;
 mod config;
 mod error;
@@ -12,6 +13,7 @@ mod http;
 mod message;
 mod meta;
 mod meta_codes;
+pub mod payments;
 mod smtp;
 mod smtp_session;
 mod twilio;
@@ -26,7 +28,7 @@ pub use config::{
 pub use error::{SendError, SendFault};
 pub use fetch::{FetchClass, FetchConfig, FetchFault, FetchToken, Fetcher};
 pub use guard::{Fetched, GuardFault, GuardPolicy, GuardedClient, UrlRefused, is_public};
-pub use message::{Email, EmailSender, Receipt, WhatsApp, WhatsAppSender};
+pub use message::{Attachment, Email, EmailSender, Receipt, WhatsApp, WhatsAppSender};
 pub use meta::Meta;
 pub use smtp::Smtp;
 pub use twilio::Twilio;
@@ -45,6 +47,8 @@ pub struct Providers {
     pub webhooks: Webhooks,
     /// For `webhook.enrich`.
     pub fetch: Fetcher,
+    /// For `commission.payout`.
+    pub payouts: Arc<dyn payments::Payouts>,
 }
 
 impl Providers {
@@ -56,6 +60,7 @@ impl Providers {
             whatsapp: Arc::new(Capture),
             webhooks: Webhooks::without_key(),
             fetch: Fetcher::new(&FetchConfig::default()),
+            payouts: Arc::new(payments::NoPayouts),
         }
     }
 
@@ -78,8 +83,12 @@ impl Providers {
             WhatsAppKind::Twilio => Arc::new(Twilio::new(&config.twilio).map_err(|f| vec![f])?),
             WhatsAppKind::Meta => Arc::new(Meta::new(&config.meta).map_err(|f| vec![f])?),
         };
+        let payouts: Arc<dyn payments::Payouts> = match config.stripe.secret_key {
+            None => Arc::new(payments::NoPayouts),
+            Some(_) => Arc::new(payments::Stripe::new(&config.stripe).map_err(|f| vec![f])?),
+        };
         let fetch = Fetcher::new(&config.fetch);
-        Ok(Self { email, whatsapp, webhooks: Webhooks::without_key(), fetch })
+        Ok(Self { email, whatsapp, webhooks: Webhooks::without_key(), fetch, payouts })
     }
 
     /// The same with these outbound webhooks.

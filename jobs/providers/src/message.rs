@@ -21,6 +21,19 @@ pub struct Email {
     pub text: String,
     /// The HTML part, if there is one.
     pub html: Option<String>,
+    /// Files that go with it.
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file that goes with an e-mail.
+#[derive(Clone)]
+pub struct Attachment {
+    /// Its name, in plain ASCII.
+    pub name: String,
+    /// `application/pdf`, `text/csv`.
+    pub content_type: &'static str,
+    /// Its bytes.
+    pub content: Vec<u8>,
 }
 
 impl fmt::Debug for Email {

@@ -6,8 +6,8 @@ use crate::{ConfigFault, Email, EmailSender, Receipt, SendError, SmtpConfig};
 use async_trait::async_trait;
 use lettre::Address;
 use lettre::address::{AddressError, Envelope};
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -61,15 +61,35 @@ impl Smtp {
         if let Some(url) = &self.list_unsubscribe {
             builder = builder.raw_header(header("List-Unsubscribe", &format!("<{url}>")));
         }
-        let written = match &email.html {
-            Some(html) => builder
-                .multipart(MultiPart::alternative_plain_html(email.text.clone(), html.clone())),
-            None => builder.singlepart(SinglePart::plain(email.text.clone())),
+        let plain = || SinglePart::plain(email.text.clone());
+        let both =
+            |html: &String| MultiPart::alternative_plain_html(email.text.clone(), html.clone());
+        let written = match (&email.html, email.attachments.is_empty()) {
+            (Some(html), true) => builder.multipart(both(html)),
+            (None, true) => builder.singlepart(plain()),
+            (html, false) => {
+                let mixed = MultiPart::mixed();
+                let mixed = match html {
+                    Some(html) => mixed.multipart(both(html)),
+                    None => mixed.singlepart(plain()),
+                };
+                builder.multipart(attach(mixed, email)?)
+            }
         };
         written.map_err(|e: lettre::error::Error| {
             SendError::permanent("message", "the message cannot be written").because(e)
         })
     }
+}
+
+fn attach(mixed: MultiPart, email: &Email) -> Result<MultiPart, SendError> {
+    email.attachments.iter().try_fold(mixed, |mixed, file| {
+        let kind = ContentType::parse(file.content_type).map_err(|e| {
+            SendError::permanent("attachment", "an attachment's type cannot be read").because(e)
+        })?;
+        let name = printable(&file.name);
+        Ok(mixed.singlepart(Attachment::new(name).body(file.content.clone(), kind)))
+    })
 }
 
 /// Names and subjects come from outside. A line feed in them must make no header, and lettre panics

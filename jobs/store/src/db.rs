@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, PgTransaction, SqlS
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use switchyard_domain::ledger::HeadKey;
 use switchyard_queue::{ArgsCipher, Wake};
 
 /// The application's role: tenant tables under row-level security.
@@ -118,6 +119,7 @@ pub struct Db {
     settings: SettingsCache,
     ingest_lines: Arc<IngestLines>,
     cipher: Option<Arc<dyn ArgsCipher>>,
+    head_key: Option<Arc<HeadKey>>,
 }
 
 impl Db {
@@ -142,6 +144,7 @@ impl Db {
             settings: SettingsCache::default(),
             ingest_lines: Arc::default(),
             cipher: None,
+            head_key: None,
         })
     }
 
@@ -161,6 +164,18 @@ impl Db {
     #[must_use]
     pub fn sealing_with(self, cipher: Option<Arc<dyn ArgsCipher>>) -> Self {
         Self { cipher, ..self }
+    }
+
+    /// The same database with the key that signs heads of the ledger's log.
+    #[must_use]
+    pub fn signing_with(self, key: Option<HeadKey>) -> Self {
+        Self { head_key: key.map(Arc::new), ..self }
+    }
+
+    /// What signs heads of the ledger's log, if this process has the master key.
+    #[must_use]
+    pub fn head_key(&self) -> Option<&HeadKey> {
+        self.head_key.as_deref()
     }
 
     /// What seals and opens arguments, if this process has a key.

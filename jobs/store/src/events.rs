@@ -9,7 +9,7 @@ mod walk;
 
 pub(crate) use bodies::body_of;
 pub use bodies::{Compressed, compress_old};
-pub use ingest::{Ingested, NewEvent, ingest};
+pub use ingest::{Ingested, NewEvent, enter, ingest};
 pub use judged::{hold, mark_ignored, mark_processed, mark_rejected, note_partial};
 pub use settings::ReadSettings;
 pub(crate) use settings::SettingsCache;

@@ -1,10 +1,18 @@
 //! Leads. Under a tenant's scope only those that the agency holds can be seen.
 
+mod figures;
+mod follow_ups;
+mod notes;
+mod sales;
 mod write;
 
+pub use figures::{Figures, Group, Range, Sold, figures};
+pub use follow_ups::{FollowUp, FollowUpState, NewFollowUp, Reminded, remind};
+pub use notes::{NewNote, Note};
+pub use sales::{NewSale, Sale};
 pub use write::{
     StoreAs, Stored, by_external_id, fetch_failed, fetched, lock_of_event, merged_fields,
-    note_merge, standing, store, store_as, update_fields,
+    note_merge, set_agent, standing, store, store_as, update_fields,
 };
 
 use crate::words::word;
@@ -16,7 +24,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::time::Duration;
-use switchyard_domain::{AgencyId, EventId, LeadId, LeadState, PortalId, StandardLead};
+use switchyard_domain::{AgencyId, AgentId, EventId, LeadId, LeadState, PortalId, StandardLead};
 
 /// A lead as it is stored.
 #[derive(Clone, Debug)]
@@ -29,6 +37,8 @@ pub struct Lead {
     pub event: EventId,
     /// Who holds it now.
     pub agency: Option<AgencyId>,
+    /// Who of the agency works on it.
+    pub agent: Option<AgentId>,
     /// Where it stands.
     pub state: LeadState,
     /// What the person sent.
@@ -53,7 +63,7 @@ pub struct Lead {
 
 macro_rules! columns {
     () => {
-        "l.id, l.portal_id, l.event_id, l.agency_id, l.state, l.external_id, l.first_name, \
+        "l.id, l.portal_id, l.event_id, l.agency_id, l.agent_id, l.state, l.external_id, l.first_name, \
          l.last_name, l.company, l.email, l.phone, l.country, l.postal_code, l.city, l.product, \
          l.message, l.budget::text as budget, l.currency, l.source, l.consent, l.consent_proof, l.utm, \
          l.campaign, \
@@ -69,6 +79,7 @@ fn lead(row: &PgRow) -> sqlx::Result<Lead> {
         portal: PortalId(row.try_get("portal_id")?),
         event: EventId(row.try_get("event_id")?),
         agency: row.try_get::<Option<_>, _>("agency_id")?.map(AgencyId),
+        agent: row.try_get::<Option<_>, _>("agent_id")?.map(AgentId),
         state: word(row, "state")?,
         data: data(row)?,
         created_at: row.try_get("created_at")?,

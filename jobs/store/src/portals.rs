@@ -134,6 +134,29 @@ pub async fn get(tx: &mut Tx, id: PortalId) -> Result<Portal> {
     Ok(portal(&row)?)
 }
 
+/// The portal of what people enter by hand, made if it is not there. Nobody has a key of it: what
+/// stands for one is the hash of nothing that anybody knows.
+///
+/// # Errors
+/// If the database refuses it.
+pub async fn by_hand(tx: &mut Tx, code: &str, name: &str, settings: &Value) -> Result<Portal> {
+    if let Some(portal) = by_code(tx, code).await? {
+        return Ok(portal);
+    }
+    sqlx::query(
+        "insert into switchyard.portals (id, code, name, settings, api_key_hash)
+         values ($1, $2, $3, $4, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))
+         on conflict (code) do nothing",
+    )
+    .bind(PortalId::new().0)
+    .bind(code)
+    .bind(name)
+    .bind(settings)
+    .execute(tx.conn())
+    .await?;
+    by_code(tx, code).await?.ok_or(StoreFault::NotFound)
+}
+
 /// Every portal, by code.
 ///
 /// # Errors

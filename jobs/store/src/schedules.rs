@@ -204,6 +204,8 @@ async fn lock(tx: &mut Transaction<'_, Postgres>, stretch: &Stretch<'_>) -> Resu
     let found: Option<i32> = sqlx::query_scalar(
         "select 1 from engine.schedules
           where name = $1 and not paused and greatest(last_fire, since) = $2
+            -- Nothing happens by itself in a system that was restored and is not released.
+            and not engine.awaits_release()
             for no key update",
     )
     .bind(stretch.name)

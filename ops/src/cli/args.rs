@@ -1,15 +1,19 @@
 //! What the command line may say.
 
+mod backup;
+mod commission;
 mod endpoints;
 mod limits;
 mod portals;
 mod search;
 
+pub(super) use backup::{Backup, Release, Restore, Taking};
+pub(super) use commission::Commission;
 pub(super) use endpoints::{EndpointAdd, Endpoints, ResendArgs};
 pub(super) use limits::{Kinds, LimitFor, LimitSet, Limits};
 pub(super) use portals::{
-    Events, EventsList, EventsReplay, Leads, LeadsList, PortalApply, PortalRotate, PortalTest,
-    Portals,
+    Events, EventsList, EventsReplay, Leads, LeadsConvert, LeadsList, PortalApply, PortalRotate,
+    PortalTest, Portals,
 };
 pub(super) use search::{Bulk, BulkStart, FilterArgs, JobsSearch};
 
@@ -72,7 +76,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Events,
     },
-    /// Look at leads
+    /// Look at leads, write notes, record sales
     Leads {
         #[command(subcommand)]
         command: Leads,
@@ -114,6 +118,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Endpoints,
     },
+    /// Commissions: recompute, close a month, audit the ledger, explain an entry
+    Commission {
+        #[command(subcommand)]
+        command: Commission,
+    },
     /// Keys of encrypted arguments: what lies under each, and changing them
     Keys {
         #[command(subcommand)]
@@ -124,6 +133,15 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Workers,
     },
+    /// Take, list, check and prune backups, make their keys
+    Backup {
+        #[command(subcommand)]
+        command: Backup,
+    },
+    /// Restore a backup into a database; needs the archive and keys, and no running platform
+    Restore(Restore),
+    /// Let a restored system go on: from then on messages leave it
+    Release(Release),
     /// Look for faults: configuration, database, Redis, clock, disk, workers
     Doctor(Doctor),
     /// Print the effective configuration and where each value came from; secrets are not shown

@@ -163,6 +163,10 @@ fn missing(e: StoreFault) -> Failure {
 pub(super) fn away(e: StoreFault) -> Fault {
     match e {
         StoreFault::Sealed(fault) => Fault::new("sealed", fault.to_string()),
+        e if e.constraint() == Some("released_first") => {
+            Fault::new("not_released", "this system was restored and is not released")
+                .remedy("`switchyard release` lets all queues go on")
+        }
         e => database_help::fault("database", "the database did not answer as it should", e),
     }
 }

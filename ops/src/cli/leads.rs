@@ -1,6 +1,6 @@
-//! `leads`: list and show.
+//! `leads`: list and show, note and convert.
 
-use super::args::{Global, Leads, LeadsList};
+use super::args::{Global, Leads, LeadsConvert, LeadsList};
 use super::jobs::{away, instant};
 use super::load;
 use super::output::{Failure, Output, table};
@@ -10,8 +10,11 @@ use crate::compose::Base;
 use crate::config::Needs;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use switchyard_domain::{LeadId, PortalId, StandardLead};
-use switchyard_store::leads::{self, Lead, LeadFilter};
+use switchyard_catalog::lead_work::{self, Actor, Deal, WorkFault};
+use switchyard_catalog::line::Cause;
+use switchyard_domain::money::{Currency, Money};
+use switchyard_domain::{LeadId, PortalId, StandardLead, normalise};
+use switchyard_store::leads::{self, FollowUp, Lead, LeadFilter, Note, Sale};
 use switchyard_store::{Scope, StoreFault, portals};
 
 /// Leads of one statement.
@@ -23,6 +26,8 @@ pub(super) async fn run(global: &Global, command: &Leads, output: Output) -> Res
     let ended = match command {
         Leads::List(args) => list(&base, args, output).await,
         Leads::Show { lead } => show(&base, *lead, output).await,
+        Leads::Note { lead, text } => note(&base, *lead, text, output).await,
+        Leads::Convert(args) => convert(&base, args, output).await,
     };
     base.close().await;
     ended
@@ -128,8 +133,15 @@ async fn show(base: &Base, id: LeadId, output: Output) -> Result<(), Failure> {
         e => away(e),
     })?;
     let codes = codes(&mut tx).await?;
+    let notes = Note::of_lead(&mut tx, id).await.map_err(away)?;
+    let planned = FollowUp::of_lead(&mut tx, id).await.map_err(away)?;
+    let sale = Sale::of_lead(&mut tx, id).await.map_err(away)?;
     tx.rollback().await.map_err(away)?;
-    output.answer(&view(&lead, &codes), || {
+    let mut whole = view(&lead, &codes);
+    if let Value::Object(whole) = &mut whole {
+        whole.extend(work(&notes, &planned, sale.as_ref()));
+    }
+    output.answer(&whole, || {
         let mut facts = vec![
             ("lead".to_owned(), lead.id.to_string()),
             ("state".to_owned(), lead.state.to_string()),
@@ -146,8 +158,104 @@ async fn show(base: &Base, id: LeadId, output: Output) -> Result<(), Failure> {
         facts.extend(more.into_iter().filter_map(|(k, v)| Some((k.to_owned(), v?))));
         facts.push(("stored".to_owned(), instant(lead.created_at)));
         facts.extend(fields(&lead.data));
+        for n in &notes {
+            facts.push((format!("note {}", instant(n.created_at)), n.body.clone()));
+        }
+        for f in &planned {
+            let what = f.note.as_deref().unwrap_or_default();
+            facts.push((format!("reminder {}", instant(f.due_at)), format!("{} {what}", f.state)));
+        }
+        facts.extend(sale.as_ref().map(|s| ("sold".to_owned(), sold(s))));
         let lines: Vec<String> = facts.iter().map(|(k, v)| format!("{k:<14} {v}")).collect();
         lines.join("\n")
+    });
+    Ok(())
+}
+
+/// What was done about a lead.
+fn work(
+    notes: &[Note],
+    planned: &[FollowUp],
+    sale: Option<&Sale>,
+) -> serde_json::Map<String, Value> {
+    let note = |n: &Note| json!({ "author": n.author, "body": n.body, "created_at": n.created_at });
+    let reminder = |f: &FollowUp| json!({ "due_at": f.due_at, "note": f.note, "agent_id": f.agent, "state": f.state });
+    let sale = sale.map(|s| {
+        json!({
+            "amount_minor": s.amount_minor, "fee_minor": s.fee_minor, "currency": s.currency,
+            "product": s.product, "agent_id": s.agent, "sold_at": s.sold_at, "event_id": s.event,
+        })
+    });
+    [
+        ("notes", notes.iter().map(note).collect()),
+        ("follow_ups", planned.iter().map(reminder).collect()),
+        ("sale", sale.unwrap_or_default()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+fn sold(sale: &Sale) -> String {
+    match Currency::of(&sale.currency) {
+        Some(currency) => Money::new(sale.amount_minor, currency).to_string(),
+        None => format!("{} {}", sale.amount_minor, sale.currency),
+    }
+}
+
+fn actor() -> Actor {
+    let who = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
+    Actor { agency: None, name: format!("cli:{who}") }
+}
+
+/// What keeps a step on a lead from being taken.
+fn refused(id: LeadId, fault: WorkFault) -> Failure {
+    match fault {
+        WorkFault::Store(StoreFault::NotFound) => {
+            Fault::new("not_found", format!("there is no lead {id}")).into()
+        }
+        WorkFault::Store(fault) => away(fault).into(),
+        fault => Fault::new("refused", fault.to_string()).into(),
+    }
+}
+
+async fn note(base: &Base, id: LeadId, text: &str, output: Output) -> Result<(), Failure> {
+    let body = normalise::text(text).filter(|t| t.chars().count() <= 4_000);
+    let body = body.ok_or_else(|| Fault::new("note", "a note has 1 to 4,000 characters"))?;
+    let mut tx = base.db.begin(Scope::Platform).await.map_err(away)?;
+    let made = lead_work::note(&mut tx, id, &body, &actor()).await;
+    let made = made.map_err(|e| refused(id, e.into()))?;
+    tx.commit().await.map_err(away)?;
+    output.answer(&json!({ "id": made }), || format!("note {made} written"));
+    Ok(())
+}
+
+async fn convert(base: &Base, args: &LeadsConvert, output: Output) -> Result<(), Failure> {
+    let minor = |units: &String| {
+        let money = Money::parse(units, args.currency).map_err(|why| Fault::new("amount", why));
+        money.map(|m| m.minor)
+    };
+    let amount_minor = minor(&args.amount)?;
+    let fee_minor = args.fee.as_ref().map(minor).transpose()?;
+    if amount_minor < 1 || fee_minor.is_some_and(|fee| fee < 0) {
+        return Err(Fault::new("amount", "the amount is above zero, the fee not below").into());
+    }
+    let deal = Deal {
+        amount_minor,
+        fee_minor,
+        currency: args.currency.code(),
+        product: args.product.as_deref(),
+        agent: args.agent,
+        sold_at: chrono::Utc::now(),
+    };
+    let mut tx = base.db.begin(Scope::Platform).await.map_err(away)?;
+    let done = lead_work::convert(&mut tx, args.lead, &deal, &actor(), &Cause::default()).await;
+    let (new, sale) = done.map_err(|e| refused(args.lead, e))?;
+    tx.commit().await.map_err(away)?;
+    let view = json!({ "new": new, "event_id": sale.event, "amount_minor": sale.amount_minor });
+    output.answer(&view, || {
+        let how = if new { "sold" } else { "was recorded before" };
+        format!("lead {} {how}: {}", args.lead, sold(&sale))
     });
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 mod admin;
 mod args;
+mod backup;
 mod bulk;
+mod commission;
 mod doctor;
 mod endpoints;
 mod enqueue;
@@ -73,6 +75,10 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Portals { command } => portals::run(&global, &command, output).await,
         Command::Events { command } => events::run(&global, &command, output).await,
         Command::Leads { command } => leads::run(&global, &command, output).await,
+        Command::Commission { command } => commission::run(&global, &command, output).await,
+        Command::Backup { command } => backup::run(&global, &command, output).await,
+        Command::Restore(restore) => backup::restore(&global, &restore, output).await,
+        Command::Release(release) => backup::release(&global, &release, output).await,
         Command::Doctor(doctor) => doctor::run(&global, &doctor, output).await,
         Command::Config => config(&global, output),
     }

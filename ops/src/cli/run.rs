@@ -34,6 +34,7 @@ fn output_ready(output: Output, ready: &Ready) {
             "api": ready.api,
             "dashboard": format!("{}/ops", ready.api),
             "demo": demo,
+            "backups": ready.backups.as_ref().map(|b| &b.folder),
             "curl": demo.map(|d| d.curl()),
             "milliseconds": u64::try_from(ready.took.as_millis()).unwrap_or(u64::MAX),
         });
@@ -55,6 +56,18 @@ fn output_ready(output: Output, ready: &Ready) {
             demo.admin.password,
             demo.curl()
         ));
+    }
+    if let Some(backups) = &ready.backups {
+        text.push_str(&format!(
+            "\nIt backs itself up to {}, and proves that the backups restore.\n",
+            backups.folder.display()
+        ));
+        if let Some(identity) = &backups.identity {
+            text.push_str(&format!(
+                "What reads them is in {}: it belongs elsewhere, off this machine.\n",
+                identity.display()
+            ));
+        }
     }
     text.push_str("\nCtrl-C stops everything.");
     say(&text);

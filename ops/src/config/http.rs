@@ -96,6 +96,7 @@ pub(super) fn read(r: &mut Reader) -> ApiConfig {
         throttle: throttle(r, &d.throttle),
         // Its own section, see `outbound`.
         outbound: d.outbound,
+        payouts: d.payouts,
     }
 }
 

@@ -1,27 +1,31 @@
 //! The configuration: read from everywhere, checked whole, all faults told at once.
 
+mod backup;
 mod fault;
+mod folder;
 mod http;
 mod outbound;
+mod payouts;
 mod providers;
 mod reader;
 mod sources;
 mod value;
 
+pub use backup::{AlarmsConfig, ArchiveSettings, BackupConfig, Cadence, Keep};
 pub use fault::{ConfigFault, ConfigFaults};
 pub use reader::Entry;
 pub(crate) use reader::without_password;
 pub(crate) use value::{duration, written_duration};
 
-use crate::local;
 use base64::Engine;
 use reader::Reader;
 use secrecy::SecretString;
 use sources::Texts;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use switchyard_api::ApiConfig;
+use switchyard_domain::payment::PayoutRules;
 use switchyard_providers::{GuardPolicy, ProvidersConfig};
 use switchyard_scheduler::SchedulerConfig;
 use switchyard_store::DbConfig;
@@ -92,6 +96,12 @@ pub struct Config {
     pub providers: ProvidersConfig,
     /// Which addresses outbound webhooks may have.
     pub outbound: GuardPolicy,
+    /// By which rules commissions are paid out.
+    pub payouts: PayoutRules,
+    /// Backups.
+    pub backup: BackupConfig,
+    /// Who hears of alarms.
+    pub alarms: AlarmsConfig,
     /// Where workers and schedulers that run alone show metrics and a sign of life.
     pub metrics_listen: Option<SocketAddr>,
     /// The log.
@@ -124,7 +134,12 @@ impl Config {
             PathBuf::from(DATA_FOLDER),
             "Folder of a private server, the master key and demo.json",
         );
-        let (known, fault) = from_folder(&data_dir, needs);
+        // Of a private server, and only if nobody says where else they go.
+        let own = !reader.is_set("database.url") && !reader.is_set("backup.archive");
+        if own {
+            reader.add_below(folder::own_backups(&data_dir));
+        }
+        let (known, fault) = folder::read(&data_dir, needs);
         reader.add_below(known);
         // Only where it matters: an address that is set elsewhere wins anyway.
         if let Some(fault) = fault.filter(|_| !reader.is_set("database.url")) {
@@ -132,39 +147,6 @@ impl Config {
         }
         read(reader, data_dir, needs)
     }
-}
-
-/// What the data folder knows, and what is wrong with its private server's address.
-fn from_folder(folder: &Path, needs: Needs) -> (Texts, Option<ConfigFault>) {
-    use secrecy::ExposeSecret;
-    let mut texts = Texts::new();
-    let mut fault = None;
-    let place = format!("the private server of {}", folder.display());
-    let stored = if needs.database { local::postgres::stored_urls(folder) } else { Ok(None) };
-    match stored {
-        Ok(None) => {}
-        Ok(Some((owner, login))) => {
-            texts.add("database.url", login.expose_secret(), place.as_str());
-            texts.add("database.owner_url", owner.expose_secret(), place);
-            // Whoever works beside a running `up` has to wake it the way it listens.
-            if let Some(redis) = local::redis::stored_url(folder) {
-                let place = format!("the private Redis of {}", folder.display());
-                texts.add("redis.url", redis.expose_secret(), place);
-            }
-        }
-        Err(e) => {
-            let (key, problem) = ("database.url".to_owned(), e.chain());
-            let remedy = "run this as the user that runs `switchyard up`, or set DATABASE_URL";
-            fault = Some(ConfigFault { key, from: place, problem, remedy: remedy.to_owned() });
-        }
-    }
-    let key = folder.join("secret.key");
-    if (needs.secret_key || needs.database)
-        && let Ok(text) = std::fs::read_to_string(&key)
-    {
-        texts.add("secret_key", text.trim(), format!("file {}", key.display()));
-    }
-    (texts, fault)
 }
 
 fn read(mut r: Reader, data_dir: PathBuf, needs: Needs) -> Result<Config, ConfigFaults> {
@@ -211,6 +193,9 @@ fn read(mut r: Reader, data_dir: PathBuf, needs: Needs) -> Result<Config, Config
         http: http::read(&mut r),
         providers: providers::read(&mut r),
         outbound: outbound::read(&mut r),
+        payouts: payouts::read(&mut r),
+        backup: backup::read(&mut r),
+        alarms: backup::alarms(&mut r),
         metrics_listen: r.optional(
             "metrics.listen",
             "Where `work` and `schedule` show metrics and a sign of life",

@@ -1,6 +1,7 @@
 //! The section `providers`: how e-mail and WhatsApp messages go out.
 
 use super::reader::Reader;
+use switchyard_providers::payments::StripeConfig;
 use switchyard_providers::{
     EmailKind, FetchConfig, MetaConfig, MetaTemplate, ProvidersConfig, SmtpConfig, TlsMode,
     TwilioConfig, WhatsAppKind,
@@ -26,6 +27,7 @@ pub(super) fn read(r: &mut Reader) -> ProvidersConfig {
         twilio: twilio(r),
         meta: meta(r),
         fetch: fetch(r),
+        stripe: stripe(r),
     };
     for fault in config.validate() {
         let key = format!("providers.{}", fault.key);
@@ -34,6 +36,24 @@ pub(super) fn read(r: &mut Reader) -> ProvidersConfig {
         }
     }
     config
+}
+
+fn stripe(r: &mut Reader) -> StripeConfig {
+    let d = StripeConfig::default();
+    StripeConfig {
+        base_url: r.get("providers.stripe.base_url", d.base_url, "Address of Stripe's API"),
+        secret_key: r.secret(
+            "providers.stripe.secret_key",
+            "Key (sk_... or rk_...) of the Stripe account that pays commissions out",
+            any,
+        ),
+        timeout_secs: r.number(
+            "providers.stripe.timeout_secs",
+            d.timeout_secs,
+            1..=60,
+            "Longest time of one request, in seconds",
+        ),
+    }
 }
 
 fn fetch(r: &mut Reader) -> FetchConfig {

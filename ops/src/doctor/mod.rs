@@ -1,6 +1,7 @@
 //! The doctor: looks at everything that this installation stands on and says what to do about each
 //! fault.
 
+mod backups;
 mod checks;
 mod live;
 
@@ -90,6 +91,7 @@ pub(crate) async fn examine(config: Config) -> Vec<Finding> {
     match Base::open(config) {
         Ok(base) => {
             found.extend(checks::running(&base).await);
+            found.extend(backups::look(&base).await);
             base.close().await;
         }
         Err(fault) => {

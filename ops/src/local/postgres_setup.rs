@@ -264,7 +264,11 @@ fn set_aside(place: &Path, data: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Writes the settings that a start needs. `wal_level=logical` for change streams and backups;
+/// Replication slots: one for backups, and room; tests have one in each of their databases.
+const SLOTS: u16 = 100;
+
+/// Writes the settings that a start needs. `wal_level=logical` for change streams and backups, whose
+/// slot may hold log back, but not fill the disk with it (`max_slot_wal_keep_size`);
 /// `client_connection_check_interval` because a backend busy in a statement would hold the presence
 /// lock of a dead worker.
 pub(super) fn write_settings(
@@ -281,7 +285,8 @@ pub(super) fn write_settings(
     let text = format!(
         "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n\
          max_connections = {}\nshared_buffers = 256MB\nmax_wal_size = 2GB\nwal_level = logical\n\
-         max_wal_senders = 10\nclient_connection_check_interval = 500\n\
+         max_wal_senders = 10\nmax_replication_slots = {SLOTS}\n\
+         max_slot_wal_keep_size = 8GB\nclient_connection_check_interval = 500\n\
          tcp_keepalives_idle = 10\ntcp_keepalives_interval = 5\ntcp_keepalives_count = 3\n\
          log_timezone = UTC\ntimezone = UTC\n{durability}",
         tuning.connections

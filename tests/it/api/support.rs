@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::{Api, ApiConfig, ApiParts, password};
+use switchyard_catalog::backup::Backups;
 use switchyard_domain::secrets::{MasterKey, PORTAL_SIGNING, hash_api_key};
 use switchyard_queue::{Clock, ManualClock};
 use switchyard_store::portals::NewPortal;
@@ -59,6 +60,16 @@ impl Front {
 
     /// A front that reaches the database in its own way.
     pub async fn over(test: TestDb, db: Db, config: ApiConfig) -> Self {
+        Self::backing_up(test, db, config, None).await
+    }
+
+    /// The same with an archive.
+    pub async fn backing_up(
+        test: TestDb,
+        db: Db,
+        config: ApiConfig,
+        backups: Option<Arc<Backups>>,
+    ) -> Self {
         let clock = Arc::new(ManualClock::at(Utc::now()));
         let keys = MasterKey::new([7; 32]);
         let api = Api::new(ApiParts {
@@ -69,6 +80,7 @@ impl Front {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             config,
             probes: Vec::new(),
+            backups,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -3,6 +3,7 @@
 
 mod access;
 mod actions;
+mod commissions;
 mod endpoints;
 mod limits;
 mod live;

@@ -59,6 +59,7 @@ impl Ops {
             clock: Arc::new(SystemClock),
             config: ApiConfig::default(),
             probes: Vec::new(),
+            backups: None,
         });
         let portal = furnish(&db).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -72,11 +73,8 @@ impl Ops {
 
     /// One worker for every queue; it ends with the test.
     pub fn work(&self) {
-        let platform = Platform {
-            db: self.db.clone(),
-            providers: Providers::capture(),
-            lead_url: Arc::from("https://app.example.test/leads/{id}"),
-        };
+        let url = "https://app.example.test/leads/{id}";
+        let platform = Platform::new(self.db.clone(), Providers::capture(), url);
         let dispatcher = registry().bind(platform, Arc::new(SystemClock), Arc::new(SystemEntropy));
         let wake = Arc::clone(self.db.wake());
         let config = WorkerConfig { concurrency: 8, ..WorkerConfig::default() };

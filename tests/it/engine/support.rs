@@ -165,7 +165,8 @@ pub async fn faults(owner: &mut PgConnection) -> Vec<String> {
     sqlx::query_scalar(
         "with counted as (
            select lane, kind, state, sum(n)::bigint n
-           from (select * from engine.counters union all select * from engine.counter_deltas) c
+           from (select lane, kind, state, n from engine.counters
+                 union all select lane, kind, state, n from engine.counter_deltas) c
            group by 1, 2, 3 having sum(n) <> 0
          ), real as (
            select lane, kind, state, count(*) n

@@ -3,12 +3,15 @@
 
 mod fetched;
 mod flow;
+mod follow_ups;
 mod ingest;
 mod notify;
 mod old_events;
 mod paused;
+mod payouts;
 mod persons;
 mod replays;
+mod sales;
 pub mod support;
 mod tenants;
 mod turns;

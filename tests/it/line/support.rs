@@ -40,11 +40,7 @@ impl Line {
     pub async fn with_providers(providers: Providers) -> Self {
         let test = TestDb::new().await;
         let db = test.db.clone();
-        let platform = Platform {
-            db: db.clone(),
-            providers,
-            lead_url: Arc::from("https://app.example.test/leads/{id}"),
-        };
+        let platform = Platform::new(db.clone(), providers, "https://app.example.test/leads/{id}");
         let dispatcher = registry().bind(platform, Arc::new(SystemClock), Arc::new(SystemEntropy));
         let store = PgJobStore::new(&db);
         let mut tx = db.begin(Scope::Platform).await.unwrap();

@@ -8,4 +8,4 @@ mod order;
 mod program;
 mod retry;
 mod send;
-mod support;
+pub mod support;

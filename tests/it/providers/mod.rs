@@ -3,6 +3,7 @@
 
 mod email;
 mod settings;
+mod stripe;
 mod whatsapp;
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ fn email() -> Email {
         subject: "Neuer Kontakt: Łódź, 2 pokoje".to_owned(),
         text: "Grüße,\n.ein Punkt am Zeilenanfang\nund Ende".to_owned(),
         html: Some("<p>Grüße</p>".to_owned()),
+        attachments: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ mod receiver;
 mod record;
 mod smtp;
 mod smtp_session;
+mod stripe;
 mod twilio;
 
 pub use graph::{FakeGraph, GraphStep};
@@ -16,4 +17,5 @@ pub use meta::FakeMeta;
 pub use receiver::{FakeReceiver, headers_of, text_of};
 pub use record::{Counts, Received, Record, Script};
 pub use smtp::{Answer, Certificates, FakeSmtp, SmtpOptions, SmtpStage, SmtpStep};
+pub use stripe::FakeStripe;
 pub use twilio::FakeTwilio;

@@ -15,7 +15,7 @@ pub struct EmailText {
 }
 
 /// RFC 5322 allows 998 characters a line; mail programs show about 70, phones about 40.
-const LONGEST_SUBJECT: usize = 120;
+pub(super) const LONGEST_SUBJECT: usize = 120;
 
 /// The e-mail that tells an agent about a lead.
 #[must_use]
@@ -95,7 +95,7 @@ fn linked(scheme: &str, value: &str) -> String {
     format!("<a href=\"{scheme}{value}\">{value}</a>")
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,11 +1,13 @@
 //! What an agent is told about a new lead, by e-mail and by WhatsApp.
 
 mod email;
+mod follow_up;
 #[cfg(test)]
 mod tests;
 mod whatsapp;
 
 pub use email::{EmailText, lead_email};
+pub use follow_up::{FollowUpNotice, follow_up_email};
 pub use whatsapp::{WHATSAPP_LIMIT, lead_whatsapp};
 
 use crate::{StandardLead, normalise};

@@ -38,6 +38,8 @@ pub(crate) mod locks {
     pub(crate) const LIMIT: i32 = 0x5357_4c54;
     /// With 0: held by the scheduler that leads, for as long as it does.
     pub(crate) const LEADER: i32 = 0x5357_4c44;
+    /// With the number of a sort of runs: held by whoever runs a backup of that sort.
+    pub(crate) const BACKUP: i32 = 0x5357_424b;
 }
 
 /// Seconds for PostgreSQL: durations beyond a century mean "never" and must not overflow an

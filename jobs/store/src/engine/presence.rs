@@ -23,13 +23,17 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) async fn register(db: &Db, info: &WorkerInfo) -> Result<Presence> {
     let (pool, mut listener) = connect(db).await?;
     let id = within(db.config().acquire_timeout, insert(&mut listener, info)).await?;
-    // What this fails to bring back, the scheduler brings back within seconds.
-    if let Err(error) = parking::unpark_for(db, info).await {
-        tracing::warn!(worker = id.0, error = %error, "parked jobs stay parked for now");
-    }
     let lost = CancellationToken::new();
     let stop = CancellationToken::new();
     tokio::spawn(hold(pool, listener, id, lost.clone(), stop.clone()));
+    // Beside it: whoever leaves at once is not kept waiting. What this fails to bring back, the
+    // scheduler brings back within seconds.
+    let (db, info) = (db.clone(), info.clone());
+    tokio::spawn(async move {
+        if let Err(error) = parking::unpark_for(&db, &info).await {
+            tracing::warn!(worker = id.0, error = %error, "parked jobs stay parked for now");
+        }
+    });
     Ok(Presence { id, lost, guard: stop.drop_guard() })
 }
 

@@ -240,3 +240,29 @@ async fn answer_all(
         })
         .collect()
 }
+
+/// An event that a person enters, received in the caller's transaction; it judges it there too.
+///
+/// # Errors
+/// If the database refuses it.
+pub async fn enter(
+    tx: &mut Tx,
+    id: EventId,
+    portal: PortalId,
+    body: &Value,
+    headers: &Value,
+    request_id: Option<&str>,
+) -> Result<()> {
+    sqlx::query(
+        "insert into switchyard.webhook_events (id, portal_id, body, headers, request_id)
+         values ($1, $2, $3, $4, $5)",
+    )
+    .bind(id.0)
+    .bind(portal.0)
+    .bind(serde_json::to_vec(body)?)
+    .bind(headers)
+    .bind(request_id)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use sqlx::types::Json;
-use switchyard_domain::{EventId, LeadId, LeadState, PortalId, StandardLead};
+use switchyard_domain::{AgentId, EventId, LeadId, LeadState, PortalId, StandardLead};
 
 /// What became of an event that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,4 +271,21 @@ pub fn merged_fields(merges: Option<&Value>) -> Vec<String> {
     let notes = merges.and_then(Value::as_array).into_iter().flatten();
     let fields = notes.filter_map(|n| n.get("fields")?.as_array()).flatten();
     fields.filter_map(|f| f.as_str().map(str::to_owned)).collect()
+}
+
+/// Says who of the agency works on a lead; `None`: nobody in particular.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] unless the lead's agency has this active agent.
+pub async fn set_agent(tx: &mut Tx, id: LeadId, agent: Option<AgentId>) -> Result<()> {
+    let done = sqlx::query(
+        "update switchyard.leads l set agent_id = $2, updated_at = now()
+         where l.id = $1 and ($2::uuid is null or exists (select from switchyard.agents g
+           where g.id = $2 and g.agency_id = l.agency_id and g.active))",
+    )
+    .bind(id.0)
+    .bind(agent.map(|a| a.0))
+    .execute(tx.conn())
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreFault::NotFound) }
 }

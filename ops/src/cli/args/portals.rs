@@ -3,7 +3,8 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{ArgGroup, Args, Subcommand};
 use std::path::PathBuf;
-use switchyard_domain::{EventId, LeadId, LeadState};
+use switchyard_domain::money::Currency;
+use switchyard_domain::{AgentId, EventId, LeadId, LeadState};
 use switchyard_store::events::EventState;
 
 #[derive(Debug, Subcommand)]
@@ -85,11 +86,41 @@ pub(in crate::cli) struct PortalRotate {
 pub(in crate::cli) enum Leads {
     /// Leads, the newest first; with --json one array of standard leads
     List(LeadsList),
-    /// One lead with all its fields
+    /// One lead with all its fields, notes, reminders and its sale
     Show {
         /// Id of the lead
         lead: LeadId,
     },
+    /// Write a note about a lead, for operators
+    Note {
+        /// Id of the lead
+        lead: LeadId,
+        /// What is to be remembered
+        text: String,
+    },
+    /// Record that a lead was sold; its commission follows
+    Convert(LeadsConvert),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LeadsConvert {
+    /// Id of the lead; its agency has accepted it
+    pub(in crate::cli) lead: LeadId,
+    /// The deal's value in units of the currency: 650000.00
+    #[arg(long, value_name = "UNITS")]
+    pub(in crate::cli) amount: String,
+    /// ISO 4217: PLN
+    #[arg(long, value_name = "CODE")]
+    pub(in crate::cli) currency: Currency,
+    /// What the platform earns by it, in units of the currency
+    #[arg(long, value_name = "UNITS")]
+    pub(in crate::cli) fee: Option<String>,
+    /// What was sold; if left out, what the lead asked for
+    #[arg(long)]
+    pub(in crate::cli) product: Option<String>,
+    /// Who closed it; if left out, whoever works on the lead
+    #[arg(long, value_name = "AGENT")]
+    pub(in crate::cli) agent: Option<AgentId>,
 }
 
 #[derive(Debug, Args)]

@@ -218,8 +218,11 @@ fn read<T: FromStr>(name: &str, value: &str, what: &str) -> Result<T, String> {
     value.trim().parse().map_err(|_| format!("`{name}` is {what}, not `{value}`"))
 }
 
-/// An instant as RFC 3339 has it, or a day or a minute of UTC.
-fn instant(name: &str, value: &str) -> Result<DateTime<Utc>, String> {
+/// An instant as RFC 3339 has it, or a day or a minute of UTC. `name` is what a refusal calls it.
+///
+/// # Errors
+/// It is none.
+pub fn instant(name: &str, value: &str) -> Result<DateTime<Utc>, String> {
     let value = value.trim();
     if let Ok(at) = DateTime::parse_from_rfc3339(value) {
         return Ok(at.with_timezone(&Utc));

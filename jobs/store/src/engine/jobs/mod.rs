@@ -17,7 +17,7 @@ mod why;
 
 pub use act::{Refusal, cancel, discard, retry};
 pub use counts::{LaneCount, QueueSummary, counts, queues};
-pub use filter::{ArgMatch, Filter, filter_of};
+pub use filter::{ArgMatch, Filter, filter_of, instant};
 pub use kinds::{KindSummary, kinds};
 pub use read::{
     AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,

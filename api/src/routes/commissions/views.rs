@@ -1,0 +1,259 @@
+//! What is answered about commissions and payouts.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use switchyard_domain::commission::Line;
+use switchyard_domain::money::Money;
+use switchyard_store::ledger::{Entry, Owner, Posting};
+use switchyard_store::payouts::{Payee, Payout, PayoutFile, Standing};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// An amount of money.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct MoneyView {
+    /// In minor units: cents, grosze.
+    #[schema(example = 125_000)]
+    minor: i64,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    currency: String,
+    /// As people read it.
+    #[schema(example = "1,250.00 EUR")]
+    text: String,
+}
+
+impl From<Money> for MoneyView {
+    fn from(m: Money) -> Self {
+        Self { minor: m.minor, currency: m.currency.code().to_owned(), text: m.to_string() }
+    }
+}
+
+/// Where an agent stands.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct StandingView {
+    /// From 1; equal amounts share a place.
+    #[schema(example = 1)]
+    place: i64,
+    agent_id: Uuid,
+    #[schema(example = "Ann Nowak")]
+    name: String,
+    agency_id: Uuid,
+    /// Everything that was booked, less what was taken back.
+    earned: MoneyView,
+    /// Of it, owed.
+    pending: MoneyView,
+    /// Of it, on its way.
+    sent: MoneyView,
+    /// Of it, paid.
+    paid: MoneyView,
+}
+
+impl From<Standing> for StandingView {
+    fn from(s: Standing) -> Self {
+        Self {
+            place: s.place,
+            agent_id: s.agent.0,
+            name: s.name,
+            agency_id: s.agency.0,
+            earned: s.earned.into(),
+            pending: s.pending.into(),
+            sent: s.sent.into(),
+            paid: s.paid.into(),
+        }
+    }
+}
+
+/// The owner of money, in two fields.
+fn owner(owner: Owner) -> (&'static str, Option<Uuid>) {
+    match owner {
+        Owner::Platform => ("platform", None),
+        Owner::Agency(id) => ("agency", Some(id.0)),
+        Owner::Agent(id) => ("agent", Some(id.0)),
+    }
+}
+
+/// What one account got by an entry.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PostingView {
+    /// `expense`, `payable`, `sent` or `paid`.
+    #[schema(example = "payable")]
+    account: String,
+    /// `platform`, `agency` or `agent`.
+    #[schema(example = "agent")]
+    owner_kind: &'static str,
+    owner_id: Option<Uuid>,
+    /// What the owner got; negative: gave.
+    amount: MoneyView,
+}
+
+impl From<Posting> for PostingView {
+    fn from(p: Posting) -> Self {
+        let (owner_kind, owner_id) = owner(p.owner);
+        Self { account: p.kind.to_string(), owner_kind, owner_id, amount: p.amount.into() }
+    }
+}
+
+/// One entry of the ledger, and why it is what it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ExplainedView {
+    id: Uuid,
+    /// `commission`, `correction`, `payout_sent`, `payout_confirmed` or `payout_failed`.
+    #[schema(example = "commission")]
+    kind: String,
+    /// The month that it counts in, by its first day.
+    period: NaiveDate,
+    event_id: Option<Uuid>,
+    lead_id: Option<Uuid>,
+    occurred_at: DateTime<Utc>,
+    booked_at: DateTime<Utc>,
+    /// Why, in one sentence; `null` for payouts.
+    sentence: Option<String>,
+    /// The sum, step by step.
+    arithmetic: Option<String>,
+    /// The same for programs: plan and its version, tier, steps, shares, what else mattered.
+    #[schema(value_type = Object)]
+    explanation: Value,
+    /// They add up to zero.
+    postings: Vec<PostingView>,
+}
+
+impl From<Entry> for ExplainedView {
+    fn from(e: Entry) -> Self {
+        let line = e.explanation.get("line").cloned();
+        let line: Option<Line> = line.and_then(|l| serde_json::from_value(l).ok());
+        Self {
+            id: e.id.0,
+            kind: e.kind.to_string(),
+            period: e.period,
+            event_id: e.event.map(|e| e.0),
+            lead_id: e.lead.map(|l| l.0),
+            occurred_at: e.occurred_at,
+            booked_at: e.booked_at,
+            sentence: line.as_ref().map(Line::sentence),
+            arithmetic: line.as_ref().map(Line::arithmetic),
+            explanation: e.explanation,
+            postings: e.postings.into_iter().map(PostingView::from).collect(),
+        }
+    }
+}
+
+/// Where somebody's money goes.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PayeeView {
+    /// `null`: the agency itself.
+    agent_id: Option<Uuid>,
+    agency_id: Uuid,
+    #[schema(example = "Ann Nowak")]
+    name: String,
+    /// Its country and last four characters.
+    #[schema(example = "PL…2874")]
+    iban: Option<String>,
+    bic: Option<String>,
+    stripe_account: Option<String>,
+}
+
+impl From<Payee> for PayeeView {
+    fn from(p: Payee) -> Self {
+        let agent_id = match p.owner {
+            Owner::Agent(id) => Some(id.0),
+            _ => None,
+        };
+        Self {
+            agent_id,
+            agency_id: p.agency.0,
+            name: p.name,
+            iban: p.iban.as_deref().map(masked),
+            bic: p.bic,
+            stripe_account: p.stripe_account,
+        }
+    }
+}
+
+/// Enough of an account to know it again.
+fn masked(iban: &str) -> String {
+    iban.parse::<switchyard_domain::payment::SepaIban>()
+        .map_or_else(|_| "…".to_owned(), |iban| iban.masked())
+}
+
+/// A payout.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct PayoutView {
+    id: Uuid,
+    amount: MoneyView,
+    /// `stripe`, `sepa` or `csv`.
+    #[schema(example = "sepa")]
+    method: String,
+    /// `requested`, `approved`, `sent`, `confirmed`, `failed` or `declined`.
+    #[schema(example = "requested")]
+    state: String,
+    /// A second person has to approve it.
+    above_limit: bool,
+    /// Where to, as it was when it was asked for.
+    payee: PayeeView,
+    requested_by: String,
+    requested_at: DateTime<Utc>,
+    /// `limit`: nobody had to.
+    approved_by: Option<String>,
+    sent_at: Option<DateTime<Utc>>,
+    settled_at: Option<DateTime<Utc>>,
+    /// The file that it went out by.
+    file_id: Option<Uuid>,
+    /// The provider's id of it.
+    provider_id: Option<String>,
+    /// What went wrong last.
+    error: Option<String>,
+}
+
+impl From<Payout> for PayoutView {
+    fn from(p: Payout) -> Self {
+        Self {
+            id: p.id.0,
+            amount: p.amount.into(),
+            method: p.method.to_string(),
+            state: p.state.to_string(),
+            above_limit: p.above_limit,
+            payee: p.payee.into(),
+            requested_by: p.requested_by,
+            requested_at: p.requested_at,
+            approved_by: p.approved_by,
+            sent_at: p.sent_at,
+            settled_at: p.settled_at,
+            file_id: p.file,
+            provider_id: p.provider_id,
+            error: p.error,
+        }
+    }
+}
+
+/// A file for the bank.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct FileView {
+    id: Uuid,
+    /// `sepa` or `csv`.
+    #[schema(example = "sepa")]
+    method: String,
+    #[schema(example = "EUR")]
+    currency: String,
+    /// How many payouts it holds.
+    payouts: i32,
+    /// What they come to, in minor units.
+    amount_minor: i64,
+    made_by: String,
+    made_at: DateTime<Utc>,
+}
+
+impl From<PayoutFile> for FileView {
+    fn from(f: PayoutFile) -> Self {
+        Self {
+            id: f.id,
+            method: f.method.to_string(),
+            currency: f.currency,
+            payouts: f.payouts,
+            amount_minor: f.amount,
+            made_by: f.made_by,
+            made_at: f.made_at,
+        }
+    }
+}
