@@ -13,7 +13,7 @@ use switchyard_catalog::backup::{self as catalog, Mark, RunFault};
 use switchyard_catalog::line::Cause;
 use switchyard_catalog::outbound::{self as manage, Settings};
 use switchyard_providers::{Providers, Webhooks};
-use switchyard_queue::{JobState, MissedPolicy, NewJob, ScheduleSpec};
+use switchyard_queue::{MissedPolicy, NewJob, ScheduleSpec};
 use switchyard_store::backups::restored;
 use switchyard_store::backups::runs::{Came, RunKind, RunState};
 use switchyard_store::schedules::{self, Stretch};
