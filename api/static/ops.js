@@ -43,10 +43,35 @@
   on("htmx:sseMessage", () => { newer(); tick(); });
   on("htmx:afterSwap", tick);
 
+  // A page about one thing follows it: the first change at once, those within 400 ms together, and
+  // what changes while an answer is on its way is asked for again, for the answer may be older.
+  let last = 0, timer = null, loading = false, stale = false;
+  const refresh = async () => {
+    timer = null;
+    stale = false;
+    loading = true;
+    const page = document.getElementById("page");
+    const how = { source: page, target: "#page", select: "#page", swap: "outerHTML" };
+    // Whoever is told of a failure is told by the handlers below.
+    await htmx.ajax("GET", page.dataset.follow, how).catch(() => {});
+    loading = false;
+    last = Date.now();
+    if (stale) follow();
+  };
+  const follow = () => {
+    if (!document.querySelector("#page[data-follow]")) return;
+    stale = true;
+    if (timer || loading) return;
+    timer = setTimeout(refresh, Math.max(0, last + 400 - Date.now()));
+  };
+  on("acted", follow);
+
   // Rows of every job that changed arrive; only those that this page shows are put in place.
   on("htmx:sseBeforeMessage", (e) => {
+    if (e.detail.type === "lead") follow();
     if (e.detail.type !== "row") return;
     e.preventDefault();
+    follow();
     const parsed = document.createElement("template");
     parsed.innerHTML = e.detail.data;
     for (const row of [...parsed.content.querySelectorAll("tr[id]")]) {
