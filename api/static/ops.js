@@ -24,6 +24,9 @@
   };
   setInterval(tick, 1000);
 
+  // A drawing of time that is wider than the screen begins at its end, which is now.
+  for (const drawing of document.querySelectorAll(".chain")) drawing.scrollLeft = drawing.scrollWidth;
+
   const light = (state, text) => {
     const el = document.getElementById("live");
     if (!el) return;

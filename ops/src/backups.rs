@@ -154,6 +154,8 @@ pub struct LocalKeys {
     pub recipients: Vec<String>,
 }
 
+/// In an identity's file, before the public key of the signatures.
+pub const SIGNATURES: &str = "# signatures:";
 /// The file of the keys that `up` made, in the data folder.
 pub const KEYS: &str = "backup-keys.json";
 /// The operators' identity, in the data folder until somebody takes it elsewhere.
@@ -175,7 +177,7 @@ impl LocalKeys {
         let text = format!(
             "# Reads the backups of this Switchyard. Keep it elsewhere: whoever has it and the archive\n\
              # has all data, and without it a lost machine's backups are lost, too.\n\
-             # public key: {}\n# signatures: {}\n{}\n",
+             # public key: {}\n{SIGNATURES} {}\n{}\n",
             operator.recipient(),
             signer.public(),
             operator.reveal().expose_secret()

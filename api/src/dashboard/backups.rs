@@ -221,7 +221,8 @@ pub(super) async fn show(
     shell: Shell,
 ) -> Screen {
     let now = shell.now;
-    let stands = backup::status(&api.db, api.backups.as_deref(), now).await?;
+    let mut stands = backup::status(&api.db, api.backups.as_deref(), now).await?;
+    stands.next.sort_by_key(|n| n.at);
     let mut tx = api.db.begin(Scope::Platform).await?;
     let drawn = runs::since(&mut tx, now - SHOWN, MOST_SHOWN).await?;
     let asked = requests::list(&mut tx, REQUESTS).await?;

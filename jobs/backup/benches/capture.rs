@@ -1,5 +1,6 @@
-//! How long a full backup and an increment take, beside `pg_dump`: leads with documents, narrow accounts,
-//! and a million updates of those: `cargo bench --workspace --bench capture`
+//! How long a full backup and an increment take, beside `pg_dump` and, where it is installed, pgBackRest (gzip 1,
+//! AES, two processes, over the server's own files): leads with documents, narrow accounts, and a
+//! million updates of those: `cargo bench --profile demo --workspace --bench capture`
 //!
 //! `SWITCHYARD_BENCH_LEADS` (300,000), `SWITCHYARD_BENCH_ACCOUNTS` (2,000,000) and
 //! `SWITCHYARD_BENCH_UPDATES` (1,000,000) are the numbers of rows.
@@ -37,9 +38,72 @@ fn report(what: &str, took: Duration, stored: u64, more: &str) {
     println!("{what:<34} {:>7.2} s {:>6} MiB  {more}", took.as_secs_f64(), mebi(stored));
 }
 
-fn folder_size(path: &std::path::Path) -> u64 {
+/// pgBackRest beside the server. It copies files, so it must be where they are; its archive of the log is left
+/// out, which a restore of its backup would need.
+struct PgBackRest {
+    folder: tempfile::TempDir,
+    data: std::path::PathBuf,
+}
+
+impl PgBackRest {
+    /// Ready for a first backup; none where it is not installed.
+    fn of(server: &Server) -> Option<Self> {
+        Command::new("pgbackrest").arg("version").output().ok()?;
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = Self { folder, data: server.data() };
+        own.run("stanza-create", &[]);
+        Some(own)
+    }
+
+    fn run(&self, what: &str, more: &[&str]) {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let socket = self.data.parent().expect("the server's folder").display();
+        let done = Command::new("pgbackrest")
+            .args([
+                "--stanza=bench",
+                "--log-level-console=warn",
+                "--log-level-file=off",
+                "--process-max=2",
+            ])
+            .args([
+                "--pg1-user=postgres",
+                "--pg1-database=postgres",
+                "--compress-type=gz",
+                "--compress-level=1",
+            ])
+            .arg("--repo1-cipher-type=aes-256-cbc")
+            .env("PGBACKREST_REPO1_CIPHER_PASS", "only for this bench")
+            .arg(format!("--pg1-path={}", self.data.display()))
+            .arg(format!("--pg1-socket-path={socket}"))
+            .arg(format!("--repo1-path={}", path("repo")))
+            .arg(format!("--lock-path={}", path("lock")))
+            .arg(format!("--spool-path={}", path("spool")))
+            .args(more)
+            .arg(what)
+            .status()
+            .expect("pgbackrest");
+        assert!(done.success(), "pgbackrest {what} failed");
+    }
+
+    /// Takes a backup of this type, and tells how long it took and what it added.
+    fn backup(&self, kind: &str) {
+        let before = tree_size(self.folder.path());
+        let since = Instant::now();
+        let kind_wanted = format!("--type={kind}");
+        self.run("backup", &[&kind_wanted, "--start-fast", "--no-archive-check"]);
+        let took = since.elapsed();
+        report(&format!("pgBackRest, {kind}"), took, tree_size(self.folder.path()) - before, "");
+    }
+}
+
+fn tree_size(path: &std::path::Path) -> u64 {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries.map(|e| e.metadata().map_or(0, |m| m.len())).sum()
+    let sizes = entries.map(|e| match e.metadata() {
+        Ok(m) if m.is_dir() => tree_size(&e.path()),
+        Ok(m) => m.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 fn changes(manifest: &Manifest) -> u64 {
@@ -53,8 +117,13 @@ fn changes(manifest: &Manifest) -> u64 {
 async fn main() {
     let (leads, accounts) = (number("LEADS", 300_000), number("ACCOUNTS", 2_000_000));
     let updates = number("UPDATES", 1_000_000).min(accounts);
-    let settings =
-        [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("max_slot_wal_keep_size", "-1")];
+    let settings = [
+        ("shared_buffers", "1GB"),
+        ("max_wal_size", "8GB"),
+        // At least two files of the log, which are of 16 MB here.
+        ("min_wal_size", "64MB"),
+        ("max_slot_wal_keep_size", "-1"),
+    ];
     let server = Server::start_sized(&settings, 16).await;
     let database = server.database().await;
     let since = Instant::now();
@@ -79,7 +148,8 @@ async fn main() {
 
     let vault = TestVault::new();
     let config = SourceConfig::new(database.url());
-    for run in 1..=2 {
+    let pgbackrest = PgBackRest::of(&server);
+    for run in 1..=3 {
         let target = vault.folder.path().join(format!("pg_dump-{run}"));
         let since = Instant::now();
         let done = Command::new(Server::program("pg_dump"))
@@ -89,13 +159,16 @@ async fn main() {
             .status()
             .expect("pg_dump");
         assert!(done.success());
-        report("pg_dump -Fd -j2 -Z1", since.elapsed(), folder_size(&target), "");
+        report("pg_dump -Fd -j2 -Z1", since.elapsed(), tree_size(&target), "");
 
         let since = Instant::now();
         let made =
             full(&config, &vault.vault, BTreeMap::new(), &Silent).await.expect("a full backup");
         let memory = format!("peak {} MiB", peak());
         report("full, encrypted, with checksums", since.elapsed(), made.stored_bytes(), &memory);
+        if let Some(other) = &pgbackrest {
+            other.backup("full");
+        }
     }
     for (what, steps) in [("in transactions of 1,000", updates / 1000), ("in one transaction", 1)] {
         let each = updates / steps.max(1);
@@ -115,6 +188,9 @@ async fn main() {
         let more =
             format!("{} changes, {whole}.{tenth} bytes each, peak {peak} MiB", changes(&made));
         report(&format!("increment, {what}"), took, made.stored_bytes(), &more);
+        if let Some(other) = &pgbackrest {
+            other.backup("incr");
+        }
     }
     let since = Instant::now();
     incremental(&config, &vault.vault, &Silent).await.expect("an increment");

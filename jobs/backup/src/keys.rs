@@ -332,7 +332,8 @@ impl Keys {
         if self.trusted.is_empty() {
             return Err(BackupFault::key(
                 "no key is set by which a backup's signature could be checked",
-                "set the public key of the signatures that `switchyard backup keygen` printed",
+                "set the public key of the signatures that `switchyard backup keygen` printed (--trust, or \
+                 backup.trusted), or name the identity's file that it wrote",
             ));
         }
         Ok(&self.trusted)

@@ -4,11 +4,13 @@
 mod support;
 
 use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
 use support::kit::{Kit, ask, contents, same};
+use support::server::{SUPERUSER, Server, execute};
 use support::shop::{SCHEMA, STEPS};
 use support::writers::Writers;
-use switchyard_backup::restore::{Destination, SEQUENCE_MARGIN};
-use switchyard_backup::{RestorePlan, Silent, Target, differential};
+use switchyard_backup::restore::{Destination, Nothing, SEQUENCE_MARGIN};
+use switchyard_backup::{RestorePlan, Silent, Target, differential, restore};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn everything_comes_back_to_the_end_to_a_time_and_to_a_position() {
@@ -71,6 +73,45 @@ async fn an_empty_database_comes_back_empty() {
     let (restored, database) = kit.restore(&kit.plan("empty")).await.expect("a restore");
     assert_eq!(restored.rows, 0);
     assert!(contents(&database).await.is_empty());
+}
+
+/// As on the day when it counts: a server that knows none of our roles, and whose superuser has another name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_comes_back_on_a_server_that_knows_none_of_the_roles() {
+    let kit = Kit::on(Server::start(&[]).await, SCHEMA).await;
+    kit.source
+        .run(
+            "create role keeper nologin; create role reader nologin;
+             create function shop.asked() returns int language sql security definer as 'select 1';
+             create table shop.kept (id int primary key); alter table shop.kept owner to keeper;
+             grant select on shop.kept to reader; insert into shop.kept values (7)",
+        )
+        .await;
+    kit.full().await;
+    kit.source.run("insert into shop.kept values (8)").await;
+    kit.increment().await;
+
+    let there = Server::start(&[]).await;
+    let mut admin = there.admin().await;
+    execute(&mut admin, "create role boss superuser login").await;
+    let url = there.url("postgres", "boss");
+    let mut boss = PgConnection::connect(&url).await.unwrap();
+    execute(&mut boss, &format!("alter role {SUPERUSER} rename to somebody")).await;
+    let plan = RestorePlan {
+        destination: Destination::New { name: Some("back".into()) },
+        ..RestorePlan::newest(url.into())
+    };
+    restore(&kit.vault, &plan, &Silent, &Nothing).await.expect("a restore");
+    let mut back = PgConnection::connect(&there.url("back", "boss")).await.unwrap();
+    let (owner, rows, reads): (String, i64, bool) = sqlx::query_as(
+        "select (select r.rolname::text from pg_proc p join pg_roles r on r.oid = p.proowner
+                  where p.proname = 'asked'),
+           (select count(*) from shop.kept), has_table_privilege('reader', 'shop.kept', 'select')",
+    )
+    .fetch_one(&mut back)
+    .await
+    .unwrap();
+    assert_eq!((owner.as_str(), rows, reads), (SUPERUSER, 2, true));
 }
 
 /// History in slices: one there from the beginning, others made, filled and dropped later; a default one

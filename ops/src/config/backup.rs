@@ -312,7 +312,7 @@ fn cadence(r: &mut Reader) -> Cadence {
         ),
         jitter: r.duration(
             "backup.jitter",
-            MINUTE / 2,
+            10 * SECOND,
             Duration::ZERO..=HOUR,
             "Runs begin up to this much later than their interval says",
         ),

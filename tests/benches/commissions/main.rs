@@ -4,8 +4,9 @@
 //! First bookings by 8 workers (slots of one process), of 5,000 agents in 50 agencies: every entry posts
 //! to the platform's accounts, which are hot. Then all deals of one agent, who is hot as well. Then as many
 //! conversions as are wanted are recomputed from their events, by a process of its own, whose memory is
-//! told. The run fails unless every event is booked once, all accounts sum to zero, and the
-//! recomputation finds no difference.
+//! told. Between them the leaderboard is read, with the last bookings' postings not yet folded into
+//! balances (a job does that every ten seconds) and afterwards. The run fails unless every event
+//! is booked once, all accounts sum to zero, and the recomputation finds no difference.
 //!
 //! `SWITCHYARD_BENCH_BOOKINGS` (40,000), `SWITCHYARD_BENCH_CONVERSIONS` (1,000,000),
 //! `SWITCHYARD_BENCH_WORKERS` (8).
@@ -27,6 +28,7 @@ use switchyard_domain::{AgencyId, AgentId, CommissionEventId};
 use switchyard_providers::Providers;
 use switchyard_queue::{NewJob, SystemClock, SystemEntropy};
 use switchyard_store::commissions::{self, NewAssignment, NewPlan, NewVersion};
+use switchyard_store::payouts::{StandingFilter, standings};
 use switchyard_store::{Db, DbConfig, PgJobStore, PgWake, Scope, ledger};
 use switchyard_workers::WorkerConfig;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +69,11 @@ async fn measure(url: &SecretString) -> anyhow::Result<()> {
     bench.tell("bookings/s, 5,000 agents", bookings, bench.work().await?);
     bench.record(&agents[..1], bookings / 4, true).await?;
     bench.tell("bookings/s, one agent", bookings / 4, bench.work().await?);
+    bench.leaderboard("nothing of these bookings folded").await?;
+    let mut tx = bench.db.begin(Scope::Platform).await?;
+    ledger::fold(&mut tx).await?;
+    tx.commit().await?;
+    bench.leaderboard("folded").await?;
     let wanted = setting("SWITCHYARD_BENCH_CONVERSIONS", 1_000_000);
     let missing = wanted.saturating_sub(bookings + bookings / 4);
     bench.record(&agents, missing, false).await?;
@@ -242,6 +249,33 @@ impl Bench {
 
     fn tell(&self, what: &str, n: u64, took: Duration) {
         println!("{what}: {:.0} ({n} in {took:.1?})", n as f64 / took.as_secs_f64());
+    }
+
+    /// Reads the first 50 of all agents, over and over.
+    async fn leaderboard(&self, when: &str) -> anyhow::Result<()> {
+        let filter = StandingFilter {
+            currency: "EUR".parse().map_err(anyhow::Error::msg)?,
+            agency: None,
+            agent: None,
+            limit: 50,
+        };
+        let mut times = Vec::new();
+        for _ in 0..200 {
+            let begun = Instant::now();
+            let mut tx = self.db.begin(Scope::Platform).await?;
+            let rows = standings(&mut tx, &filter).await?;
+            tx.commit().await?;
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+            ensure!(rows.len() == 50, "{} rows", rows.len());
+        }
+        times.sort_by(f64::total_cmp);
+        println!(
+            "leaderboard of {} agents, {when}: median {:.1} ms, p99 {:.1} ms",
+            self.agents.len(),
+            times[times.len() / 2],
+            times[times.len() * 99 / 100]
+        );
+        Ok(())
     }
 
     async fn check(&self) -> anyhow::Result<()> {

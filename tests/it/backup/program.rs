@@ -41,14 +41,13 @@ async fn up_proves_its_first_backup_and_a_lost_machine_comes_back_from_archive_a
         serde_json::from_slice(&std::fs::read(at.join("data/backup-keys.json")).unwrap()).unwrap();
     let identity = at.join("data/backup-identity.txt");
     let kept = std::fs::read_to_string(&identity).unwrap();
-    let trust = kept.lines().find_map(|l| l.strip_prefix("# signatures: ")).unwrap().to_owned();
     assert!(!kept.contains(keys["drill_identity"].as_str().unwrap()));
     let archive = at.join("data/backups").display().to_string();
     let name = format!("sy_test_{}_{}", std::process::id(), uuid::Uuid::new_v4().simple());
     let server = server_url();
     let to = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
     let identity = identity.display().to_string();
-    let base = ["--json", "restore", "--to", &to, "--from", &archive, "--trust", &trust];
+    let base = ["--json", "restore", "--to", &to, "--from", &archive];
     let blind = say(elsewhere.path(), &[], base).await;
     assert_eq!(blind.code, Some(1), "without an identity nothing is read: {blind:?}");
     let args: Vec<&str> = base.into_iter().chain(["--identity", &identity]).collect();

@@ -142,6 +142,12 @@ impl Server {
         PgConnection::connect(&self.url("postgres", SUPERUSER)).await.expect("a connection")
     }
 
+    /// The folder of its files.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// One of PostgreSQL's programs, such as `pg_dump`.
     #[must_use]
     pub fn program(name: &str) -> PathBuf {

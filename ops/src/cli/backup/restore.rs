@@ -63,14 +63,18 @@ async fn vault(config: &BackupConfig, args: &Restore) -> Result<Vault, Failure> 
 
 fn keys(config: &BackupConfig, args: &Restore) -> Result<Keys, Failure> {
     let mut keys = backups::keys(config)?;
+    let mut trusted = args.trust.clone();
     for path in &args.identity {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Fault::new("identity", format!("{} cannot be read", path.display())).caused_by(e)
         })?;
+        // `keygen` wrote the other key that is needed beside the identity.
+        let named = text.lines().filter_map(|line| line.strip_prefix(backups::SIGNATURES));
+        trusted.extend(named.map(|key| key.trim().to_owned()));
         let found = Identity::parse_all(&SecretString::from(text)).map_err(backups::fault)?;
         keys = keys.identities(found);
     }
-    let trusted = args.trust.iter().map(|t| t.parse::<Verifier>());
+    let trusted = trusted.iter().map(|t| t.parse::<Verifier>());
     let trusted = trusted.collect::<Result<Vec<_>, _>>().map_err(backups::fault)?;
     Ok(keys.trusting(trusted))
 }

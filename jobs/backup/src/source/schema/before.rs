@@ -1,15 +1,16 @@
 //! What is made before rows are loaded. Each query gives statements; `history` tells those of partitions.
 
-/// Roles that something is owned by or granted to, without their passwords.
+/// Roles that something is owned by or granted to, without their passwords. What the server's first
+/// superuser owns is recorded nowhere, so that role is always among them.
 pub(super) const ROLES: &str = "
 select format(E'do $roles$ begin\\n  if not exists (select from pg_catalog.pg_roles where rolname = %L) then\\n'
               '    create role %I nologin;\\n  end if;\\nend $roles$;', r.rolname, r.rolname) as sql,
        false as history
   from pg_catalog.pg_roles r
- where r.rolname !~ '^pg_' and exists (
+ where r.rolname !~ '^pg_' and (r.oid = 10 or exists (
    select from pg_catalog.pg_shdepend d
     where d.dbid = (select oid from pg_catalog.pg_database where datname = current_database())
-      and d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid)
+      and d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid))
  order by r.rolname";
 
 /// Things with `class`, `oid`, `kind` and `name` to sort them by.
