@@ -58,6 +58,7 @@ need_curl() {
   apt_install curl ca-certificates
 }
 
+# The example of docs/commissions.md reads its answers with it.
 need_chromium() {
   command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
   echo "installing Chromium"
@@ -76,6 +77,12 @@ need_age() {
   command -v age >/dev/null && return
   echo "installing age"
   apt_install age
+}
+
+need_jq() {
+  command -v jq >/dev/null && return
+  echo "installing jq"
+  apt_install jq
 }
 
 # Where programs are put that no package has.

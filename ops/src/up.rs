@@ -254,6 +254,7 @@ async fn seed(base: &Base, folder: &Folder) -> Result<Demo, Fault> {
     let plan = DemoPlan::of(folder)?;
     let key = base.config.master_key()?;
     let agencies = demo::apply(&base.db, &key, &plan, SystemClock.now()).await?;
+    demo::sell(&base.db, &agencies, SystemClock.now()).await?;
     let api = base.config.base_url();
     let admin = plan.admin.clone().ok_or_else(|| Fault::new("demo", "no administrator"))?;
     Ok(Demo { dashboard: format!("{api}/ops"), api, admin, portals: plan.portals, agencies })

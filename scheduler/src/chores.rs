@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use switchyard_store::backups::{alarms as backup_alarms, restored, runs};
 use switchyard_store::jobs::bulk;
-use switchyard_store::{Db, Result, Scope, jobs, limits, maintenance, pulse, schedules, workflows};
+use switchyard_store::{
+    Db, Result, Scope, commissions, jobs, limits, maintenance, pulse, schedules, workflows,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +74,7 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         count_limited(),
         show_silent(),
         show_backups(),
+        show_commissions(),
         chore("make slices ahead", hour, |db| async move { maintenance::ensure_slices(&db).await }),
         // One slice a minute: after an upgrade that finds a month of them, claims still come first.
         chore("seal the slices of past days", Duration::from_secs(60), |db| async move {
@@ -85,7 +88,8 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("forget old bulk operations", hour * 24, move |db| async move {
             bulk::forget(&db, keep.standard).await
         }),
-        chore("drop old slices", hour * 24, move |db| async move {
+        // Every hour, because a full backup may be reading them at any one time.
+        chore("drop old slices", hour, move |db| async move {
             maintenance::drop_slices(&db, keep).await
         }),
         chore("forget old failures", hour * 24, move |db| async move {
@@ -165,6 +169,31 @@ fn show_backups() -> Chore {
                 }
             }
             Ok(latest.len() as u64)
+        }
+    })
+}
+
+/// Shows how many commission events are not booked, for as long as this process leads.
+fn show_commissions() -> Chore {
+    let events =
+        Arc::new(Shown::new(|state| gauge!("switchyard_commission_events", "state" => state)));
+    // In whole seconds, by how long the one has waited that waits longest.
+    let oldest = Arc::new(Shown::new(
+        |state| gauge!("switchyard_commission_oldest_seconds", "state" => state),
+    ));
+    chore("show unbooked commissions", Duration::from_secs(30), move |db| {
+        let (events, oldest) = (Arc::clone(&events), Arc::clone(&oldest));
+        async move {
+            let mut tx = db.begin(Scope::Platform).await?;
+            let open = commissions::backlog(&mut tx).await?;
+            tx.rollback().await?;
+            let counts =
+                [("pending", open.pending), ("waiting", open.waiting), ("refused", open.refused)];
+            let shown = counts.map(|(state, n)| (state.to_owned(), n.unsigned_abs()));
+            events.show(shown.into_iter());
+            let age = open.oldest_pending.map_or(0, |age| age.as_secs());
+            oldest.show([("pending".to_owned(), age)].into_iter());
+            Ok(open.pending.unsigned_abs())
         }
     })
 }

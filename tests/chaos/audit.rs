@@ -30,7 +30,8 @@ pub async fn settle(fleet: &Fleet, patience: Duration) -> anyhow::Result<()> {
     loop {
         let mut owner = fleet.owner().await?;
         let open: Result<(i64, i64), _> = sqlx::query_as(
-            "select (select count(*) from engine.jobs where stage < 2 and run_at < now() + interval '10 minutes'),
+            "select (select count(*) from engine.jobs where stage < 2
+                 and run_at < now() + interval '10 minutes' and kind <> 'chaos.note'),
                     (select count(*) from switchyard.webhook_events where state = 'received')",
         )
         .fetch_one(&mut owner)

@@ -11,22 +11,33 @@ use uuid::Uuid;
 
 /// The figures of one storm.
 pub struct Found {
-    accepted: usize,
-    completed: usize,
+    /// Jobs that were enqueued.
+    pub accepted: usize,
+    /// Those that were done.
+    pub completed: usize,
+    /// Those that are in no table any more.
+    pub lost: usize,
+    /// Calls that came a second time.
+    pub called_twice: usize,
+    /// Jobs that were put aside as if they took their workers down.
+    pub quarantined: i64,
     /// Effects that a kill interrupted: their jobs were cancelled, as in doubt.
     pub unknown: usize,
     /// Runs that the store refused, all of them in workers that were killed or frozen.
     pub refused: usize,
-    begun_again: usize,
+    /// Jobs that were begun more than once.
+    pub begun_again: usize,
     starts: HashMap<u32, usize>,
-    resumed: Vec<Duration>,
+    /// From the kill of a worker until its job ran again, the shortest first.
+    pub resumed: Vec<Duration>,
     /// What must not be.
     faults: Vec<String>,
 }
 
 /// How many jobs are to run or running; those put aside are not.
 pub async fn open(owner: &mut PgConnection) -> anyhow::Result<i64> {
-    let open = "select count(*) from engine.jobs where stage < 2 and kind <> 'chaos.note'";
+    let open = "select count(*) from engine.jobs where stage < 2 and kind like 'chaos.%'
+                and kind <> 'chaos.note'";
     Ok(sqlx::query_scalar(open).fetch_one(owner).await?)
 }
 
@@ -46,16 +57,21 @@ struct Tables {
     crashes: HashMap<(Uuid, i64), u32>,
     /// What the commits wrote, by the job's number.
     notes: BTreeMap<u32, i64>,
+    /// In quarantine.
+    quarantined: i64,
+    /// In no state to run and not in history.
+    left: BTreeSet<Uuid>,
     faults: Vec<String>,
 }
 
 impl Tables {
     async fn read(owner: &mut PgConnection) -> anyhow::Result<Self> {
         let mut faults = Vec::new();
-        let rows: Vec<(Uuid, String, i16, Option<String>)> =
-            sqlx::query_as("select id, kind, outcome, error from engine.job_history")
-                .fetch_all(&mut *owner)
-                .await?;
+        let rows: Vec<(Uuid, String, i16, Option<String>)> = sqlx::query_as(
+            "select id, kind, outcome, error from engine.job_history where kind like 'chaos.%'",
+        )
+        .fetch_all(&mut *owner)
+        .await?;
         let mut history = HashMap::new();
         for (id, kind, outcome, error) in rows {
             if history.insert(id, Ended { kind, outcome, error }).is_some() {
@@ -63,11 +79,15 @@ impl Tables {
             }
         }
         let left: Vec<(Uuid, String, i16, Option<String>)> = sqlx::query_as(
-            "select id, kind, stage, last_error from engine.jobs where kind <> 'chaos.note'",
+            "select id, kind, stage, last_error from engine.jobs
+             where kind like 'chaos.%' and kind <> 'chaos.note'",
         )
         .fetch_all(&mut *owner)
         .await?;
         faults.extend(left.iter().map(|l| format!("put aside or left: {l:?}")));
+        // See the stages in migration 0001.
+        let quarantined = left.iter().filter(|l| l.2 == 4).count() as i64;
+        let left = left.into_iter().map(|l| l.0).collect();
         let effects: Vec<(String, String, Uuid, i64)> =
             sqlx::query_as("select key, state, job_id, fence from engine.effects")
                 .fetch_all(&mut *owner)
@@ -88,12 +108,14 @@ impl Tables {
             effects: effects.into_iter().map(|(key, s, id, fence)| (key, (s, id, fence))).collect(),
             crashes: crashes.into_iter().map(|(id, f, pid)| ((id, f), pid as u32)).collect(),
             notes: notes.into_iter().map(|(n, count)| (n as u32, count)).collect(),
+            quarantined,
+            left,
             faults,
         })
     }
 
     /// What does not fit about one job. `calls`: how often its call came to the socket. `far`: claims
-    /// of its that a process behind a bad network had.
+    /// of its that a process had which may have lost the database without dying.
     fn misfits(&self, n: u32, id: JobId, calls: u32, far: &[i64]) -> Option<String> {
         let Some(ended) = self.history.get(&id.0) else { return Some("lost".to_owned()) };
         let completed = ended.outcome == 8;
@@ -128,29 +150,38 @@ pub async fn audit(herd: &Herd, jobs: &BTreeMap<u32, JobId>) -> anyhow::Result<F
     let heard = herd.witness.heard();
     let mut faults = std::mem::take(&mut tables.faults);
     faults.extend(heard.faults.iter().cloned());
+    let mut far: HashMap<u32, Vec<i64>> = HashMap::new();
+    for run in heard.runs.iter().filter(|r| herd.far.contains(&r.pid)) {
+        far.entry(run.n).or_default().push(run.fence);
+    }
     for (n, id) in jobs {
         let calls = heard.calls.get(n).copied().unwrap_or_default();
-        let runs = heard.runs.iter().filter(|r| r.n == *n && herd.far.contains(&r.pid));
-        let far: Vec<i64> = runs.map(|r| r.fence).collect();
-        faults
-            .extend(tables.misfits(*n, *id, calls, &far).map(|fault| format!("job {n}: {fault}")));
+        let far = far.get(n).map_or(&[][..], Vec::as_slice);
+        faults.extend(tables.misfits(*n, *id, calls, far).map(|fault| format!("job {n}: {fault}")));
     }
-    let robbed = tables.crashes.iter().filter(|(_, pid)| !heard.harmed.contains(pid));
-    faults.extend(robbed.map(|(claim, pid)| format!("{claim:?} was taken from {pid}, alive")));
     let known: BTreeSet<Uuid> = jobs.values().map(|id| id.0).collect();
+    let ours = |claim: &(Uuid, i64)| known.contains(&claim.0);
+    let robbed =
+        tables.crashes.iter().filter(|(claim, pid)| ours(claim) && !heard.harmed.contains(pid));
+    faults.extend(robbed.map(|(claim, pid)| format!("{claim:?} was taken from {pid}, alive")));
     let strangers = tables.history.keys().filter(|id| !known.contains(id));
     faults.extend(strangers.map(|id| format!("nobody enqueued {id}")));
 
     let count = |outcome| tables.history.values().filter(|e| e.outcome == outcome).count();
+    let gone = |id: &&Uuid| !tables.history.contains_key(*id) && !tables.left.contains(*id);
+    let starts_of = heard.starts_of_all();
     let mut resumed = heard.resumed.clone();
     resumed.sort_unstable();
     Ok(Found {
         accepted: jobs.len(),
         completed: count(8),
+        lost: known.iter().filter(gone).count(),
+        called_twice: heard.calls.values().filter(|calls| **calls > 1).count(),
+        quarantined: tables.quarantined,
         unknown: count(9),
         refused: heard.runs.iter().filter(|r| r.refused).count(),
         begun_again: heard.begun_again(),
-        starts: jobs.keys().map(|n| (*n, heard.starts(*n))).collect(),
+        starts: starts_of,
         resumed,
         faults,
     })
@@ -169,7 +200,8 @@ impl Found {
         assert_eq!(self.accepted, self.completed + self.unknown);
     }
 
-    fn at(&self, share: f64) -> u128 {
+    /// How long the jobs of killed workers lay, at this share of them; milliseconds.
+    pub fn at(&self, share: f64) -> u128 {
         let index = (self.resumed.len().max(1) - 1) as f64 * share;
         self.resumed.get(index.round() as usize).map_or(0, Duration::as_millis)
     }

@@ -18,13 +18,14 @@ use tokio::time::sleep;
 const LEASE: Duration = Duration::from_secs(3);
 const RHYTHM: Duration = Duration::from_secs(1);
 /// What the worker's clock shows in turn.
-const SHIFTS: [&str; 3] = ["+1h", "-1h", "+0"];
+pub const SHIFTS: [&str; 3] = ["+1h", "-1h", "+0"];
 /// A little less than an hour.
 const AN_HOUR: i64 = 3500;
 /// How late some jobs are due.
 const DELAY: Duration = Duration::from_secs(2);
 
-fn libfaketime() -> anyhow::Result<PathBuf> {
+/// The library that does it.
+pub fn libfaketime() -> anyhow::Result<PathBuf> {
     let library = |folder: PathBuf| folder.join("faketime/libfaketimeMT.so.1");
     let folders = std::fs::read_dir("/usr/lib")?.filter_map(|entry| Some(entry.ok()?.path()));
     folders
@@ -34,13 +35,14 @@ fn libfaketime() -> anyhow::Result<PathBuf> {
 }
 
 /// The file in which a worker reads what time it is. Moved into its place, so that nobody reads half.
-fn set_clock(file: &Path, shift: &str) -> anyhow::Result<()> {
+pub fn set_clock(file: &Path, shift: &str) -> anyhow::Result<()> {
     let new = file.with_extension("new");
     std::fs::write(&new, format!("{shift}\n"))?;
     Ok(std::fs::rename(new, file)?)
 }
 
-fn add(herd: &mut Herd, library: &Path, clock: &Path) -> anyhow::Result<u32> {
+/// Starts a worker that goes by this clock; gives its process.
+pub fn add_shifted(herd: &mut Herd, library: &Path, clock: &Path) -> anyhow::Result<u32> {
     herd.add_with(|worker| {
         worker
             .env("LD_PRELOAD", library)
@@ -74,7 +76,7 @@ async fn clocks_that_jump_by_an_hour_change_nothing() {
     let mut shifted = BTreeSet::new();
     for (clock, shift) in clocks.iter().zip(SHIFTS) {
         set_clock(clock, shift).unwrap();
-        shifted.insert(add(&mut herd, &library, clock).unwrap());
+        shifted.insert(add_shifted(&mut herd, &library, clock).unwrap());
     }
 
     let mut jobs: BTreeMap<u32, JobId> = BTreeMap::new();

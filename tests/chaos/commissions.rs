@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn event(
+/// The `n`-th thing that happens: to the deal `of`, or a deal of its own.
+pub fn event(
     agency: AgencyId,
     agent: AgentId,
     kind: EventKind,
@@ -127,7 +128,8 @@ async fn workers_are_killed_while_commissions_are_booked() {
     fleet.stop().await;
 }
 
-async fn assert_zero(db: &Db) {
+/// The sum of all accounts is zero in every currency.
+pub async fn assert_zero(db: &Db) {
     let mut tx = db.begin(Scope::Platform).await.unwrap();
     let (sums, _) = ledger::out_of_balance(&mut tx).await.unwrap();
     assert!(sums.is_empty(), "{sums:?}");

@@ -12,9 +12,20 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use switchyard::local::postgres::{Postgres, Tuning};
-use switchyard_tests::fakes::{FakeSmtp, FakeTwilio};
+use switchyard_tests::fakes::{FakeSmtp, FakeStripe, FakeTwilio};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+
+/// How many of each to begin with, beside the one API.
+#[derive(Clone, Copy, Debug)]
+pub struct Crew {
+    /// Workers.
+    pub workers: usize,
+    /// Schedulers; one of them leads.
+    pub schedulers: usize,
+    /// Whether there is a Redis.
+    pub redis: bool,
+}
 
 /// One whole installation.
 pub struct Fleet {
@@ -25,6 +36,8 @@ pub struct Fleet {
     pub smtp: FakeSmtp,
     /// The other one.
     pub twilio: FakeTwilio,
+    /// Where commissions are paid out.
+    pub stripe: FakeStripe,
     api: Child,
     address: SocketAddr,
     workers: Vec<Child>,
@@ -38,13 +51,18 @@ pub struct Fleet {
 impl Fleet {
     /// PostgreSQL (durable), Redis if wanted, one API, `workers` workers, two schedulers.
     pub async fn start(workers: usize, with_redis: bool) -> anyhow::Result<Self> {
+        Self::with(Crew { workers, schedulers: 2, redis: with_redis }).await
+    }
+
+    /// PostgreSQL (durable), one API, and these.
+    pub async fn with(crew: Crew) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("switchyard-chaos-").tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
-        let tuning = Tuning { durable: true, connections: 200 };
+        let tuning = Tuning { durable: true, connections: 300 };
         let postgres = Postgres::start(folder.path(), tuning)
             .await
             .map_err(|f| anyhow::anyhow!("{}", f.chain()))?;
-        let redis = if with_redis {
+        let redis = if crew.redis {
             let port = free_port()?;
             Some((port, start_redis(port).await?))
         } else {
@@ -54,6 +72,7 @@ impl Fleet {
         let mut fleet = Self {
             smtp: FakeSmtp::start().await,
             twilio: FakeTwilio::start().await,
+            stripe: FakeStripe::start().await,
             // Replaced below; a process has to stand here.
             api: Command::new("true").spawn()?,
             folder,
@@ -68,10 +87,10 @@ impl Fleet {
         fleet.portal_key = fleet.seed().await?;
         fleet.api = fleet.spawn(&["api", "--listen", &address.to_string()])?;
         wait_for(address).await?;
-        for _ in 0..2 {
+        for _ in 0..crew.schedulers {
             fleet.schedulers.push(fleet.spawn(&["schedule"])?);
         }
-        for _ in 0..workers {
+        for _ in 0..crew.workers {
             fleet.workers.push(fleet.spawn(&["work", "--concurrency", "16"])?);
         }
         Ok(fleet)
@@ -107,6 +126,11 @@ impl Fleet {
             .env("SWITCHYARD_PROVIDERS__TWILIO__FROM", twilio.from)
             .env("SWITCHYARD_LOG__FILTER", "error")
             .kill_on_drop(true);
+        let stripe = self.stripe.config();
+        command.env("SWITCHYARD_PROVIDERS__STRIPE__BASE_URL", stripe.base_url);
+        if let Some(key) = stripe.secret_key {
+            command.env("SWITCHYARD_PROVIDERS__STRIPE__SECRET_KEY", key.expose_secret());
+        }
         if let Some(token) = twilio.auth_token {
             command.env("SWITCHYARD_PROVIDERS__TWILIO__AUTH_TOKEN", token.expose_secret());
         }
@@ -143,6 +167,26 @@ impl Fleet {
         }
     }
 
+    /// Makes a portal of what this file says.
+    pub async fn apply(&self, portal: &str) -> anyhow::Result<()> {
+        let file = self.folder.path().join("portal.yaml");
+        std::fs::write(&file, portal)?;
+        let applied = self.command(&["portals", "apply", &file.to_string_lossy()]).output().await?;
+        ensure!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        Ok(())
+    }
+
+    /// The processes and what they are.
+    pub fn processes(&self) -> Vec<(&'static str, u32)> {
+        let of = |what: &'static str, children: &[Child]| -> Vec<(&'static str, u32)> {
+            children.iter().filter_map(Child::id).map(|pid| (what, pid)).collect()
+        };
+        let mut all = of("api", std::slice::from_ref(&self.api));
+        all.extend(of("worker", &self.workers));
+        all.extend(of("scheduler", &self.schedulers));
+        all
+    }
+
     /// Kills one worker with SIGKILL and starts another.
     pub async fn kill_worker(&mut self, which: usize) -> anyhow::Result<()> {
         let at = which % self.workers.len();
@@ -154,6 +198,14 @@ impl Fleet {
         let next = self.spawn(&["work", "--concurrency", "16"])?;
         self.workers.push(next);
         Ok(())
+    }
+
+    /// Kills the worker with this process id; `false` if it is none of ours, or gone already.
+    pub async fn kill_worker_of(&mut self, pid: u32) -> anyhow::Result<bool> {
+        match self.workers.iter().position(|w| w.id() == Some(pid)) {
+            Some(at) => self.kill_worker(at).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Kills the API with SIGKILL and starts it again at the same address.

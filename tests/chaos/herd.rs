@@ -34,7 +34,8 @@ pub struct Herd {
     pub far: BTreeSet<u32>,
     /// Where the workers stand: a core file would land here.
     folder: tempfile::TempDir,
-    _promoter: AbortOnDropHandle<()>,
+    /// The scheduler's part, where there is none.
+    _promoter: Option<AbortOnDropHandle<()>>,
     _waking: DropGuard,
 }
 
@@ -43,16 +44,26 @@ impl Herd {
     pub async fn start(workers: usize, lease: Duration) -> anyhow::Result<Self> {
         let test = TestDb::new().await;
         let db = test.db.clone();
-        // The scheduler's part: what failed for a reason that passes becomes due again.
+        // What failed for a reason that passes becomes due again.
         let promoter = AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 let _ = maintenance::promote_due(&db).await;
                 sleep(Duration::from_millis(100)).await;
             }
         }));
+        let mut herd = Self::on(test, lease).await?;
+        herd._promoter = Some(promoter);
+        for _ in 0..workers {
+            herd.add()?;
+        }
+        Ok(herd)
+    }
+
+    /// No workers yet, on a database that has a scheduler.
+    pub async fn on(test: TestDb, lease: Duration) -> anyhow::Result<Self> {
         let end = CancellationToken::new();
         let wake = PgWake::start(&DbConfig::new(test.url.clone()), end.clone())?;
-        let mut herd = Self {
+        Ok(Self {
             db: test.with_wake(wake),
             test,
             witness: Witness::start().await?,
@@ -60,13 +71,9 @@ impl Herd {
             workers: Vec::new(),
             far: BTreeSet::new(),
             folder: tempfile::tempdir()?,
-            _promoter: promoter,
+            _promoter: None,
             _waking: end.drop_guard(),
-        };
-        for _ in 0..workers {
-            herd.add()?;
-        }
-        Ok(herd)
+        })
     }
 
     /// Starts one more.
@@ -117,6 +124,17 @@ impl Herd {
         victim.start_kill()?;
         victim.wait().await?;
         self.add()
+    }
+
+    /// What they have in hand they may all lose now without dying: the database goes away.
+    pub fn will_be_cut_off(&mut self) {
+        let pids = self.pids();
+        self.far.extend(&pids);
+        let mut heard = self.witness.heard();
+        for pid in pids {
+            heard.will_stop(pid);
+        }
+        heard.forget_fallen();
     }
 
     /// Stops one in its tracks. It keeps its connections, so its presence seems to stand.

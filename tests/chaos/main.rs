@@ -2,12 +2,13 @@
 //! assignment, and no message may reach a provider's socket twice.
 //!
 //! [`storm`] and [`poison`] do the same to jobs of their own, which tell a witness what they do;
-//! [`network`] and [`clocks`] harm not the processes but what they go by.
+//! [`network`] and [`clocks`] harm not the processes but what they go by; [`tally`] does all of it at
+//! once. [`accepted`] kills the API alone and counts what it had promised. In [`soak`] nobody is harmed.
 //!
-//! The short form runs with all tests. The long one, 2,000 leads a test:
-//! `SWITCHYARD_TEST_CHAOS_LEADS=2000 ops/test --no-capture -E 'binary(chaos)'`.
+//! The short forms run with all tests; the long ones are told in `tests/README.md`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)] // tests that print figures
 
+mod accepted;
 mod audit;
 mod books;
 mod clocks;
@@ -16,8 +17,11 @@ mod fleet;
 mod herd;
 mod jobs;
 mod network;
+mod payouts;
 mod poison;
+mod soak;
 mod storm;
+mod tally;
 mod traffic;
 mod witness;
 

@@ -2,9 +2,10 @@
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sends leads `chaos-0..n` over `connections` connections; gives their event ids in order.
 ///
@@ -16,19 +17,35 @@ pub async fn send(
     leads: usize,
     connections: usize,
 ) -> anyhow::Result<Vec<String>> {
+    send_at(None, url, key, 0..leads, connections).await
+}
+
+/// The same for these leads, so many a second if a rate is given.
+pub async fn send_at(
+    rate: Option<f64>,
+    url: String,
+    key: String,
+    leads: Range<usize>,
+    connections: usize,
+) -> anyhow::Result<Vec<String>> {
+    let begun = Instant::now();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-    let next = Arc::new(AtomicUsize::new(0));
+    let next = Arc::new(AtomicUsize::new(leads.start));
     let senders: Vec<_> = (0..connections)
         .map(|_| {
             let (client, next) = (client.clone(), Arc::clone(&next));
-            let (url, key) = (url.clone(), key.clone());
+            let (url, key, leads) = (url.clone(), key.clone(), leads.clone());
             tokio::spawn(async move {
                 let mut events = Vec::new();
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= leads {
+                    if n >= leads.end {
                         return anyhow::Ok(events);
+                    }
+                    if let Some(rate) = rate {
+                        let due = Duration::from_secs_f64((n - leads.start) as f64 / rate);
+                        tokio::time::sleep_until((begun + due).into()).await;
                     }
                     events.push((n, send_one(&client, &url, &key, n).await?));
                 }

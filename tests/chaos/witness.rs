@@ -51,6 +51,8 @@ pub struct Heard {
     pub late_may_go: bool,
     /// Jobs whose worker was killed, and when.
     fallen: HashMap<u32, Instant>,
+    /// Where the runs of a job stand among all.
+    by_job: HashMap<u32, Vec<usize>>,
 }
 
 /// See the module. Clones share what was heard.
@@ -136,21 +138,27 @@ impl Heard {
                 self.faults.push(format!("refused in an unharmed worker: {this:?}"));
             }
         }
-        let younger = self.runs.iter().find(|r| r.n == this.n && r.fence > this.fence);
+        let younger = self.of_job(this.n).find(|r| r.fence > this.fence).copied();
         if let Some(younger) = younger.filter(|_| unharmed) {
             self.faults.push(format!("{said:?} of {this:?} came after the start of {younger:?}"));
         }
     }
 
     fn begin(&mut self, run: Run) {
-        let before = self.runs.iter().find(|r| r.n == run.n && r.fence >= run.fence);
+        let before = self.of_job(run.n).find(|r| r.fence >= run.fence).copied();
         if let Some(before) = before.filter(|_| !self.harmed.contains(&run.pid)) {
             self.faults.push(format!("{run:?} began after {before:?}"));
         }
         if let Some(at) = self.fallen.remove(&run.n) {
             self.resumed.push(at.elapsed());
         }
+        self.by_job.entry(run.n).or_default().push(self.runs.len());
         self.runs.push(run);
+    }
+
+    /// The runs of a job.
+    fn of_job(&self, n: u32) -> impl Iterator<Item = &Run> {
+        self.by_job.get(&n).into_iter().flatten().map(move |at| &self.runs[*at])
     }
 
     fn holds(&self, run: usize) -> bool {
@@ -160,7 +168,7 @@ impl Heard {
 
     /// Runs of a job that are under way, in harmed workers or in others.
     pub fn under_way(&self, n: u32, harmed: bool) -> impl Iterator<Item = &Run> {
-        let runs = self.runs.iter().filter(move |r| r.open && r.n == n);
+        let runs = self.of_job(n).filter(|r| r.open);
         runs.filter(move |r| self.harmed.contains(&r.pid) == harmed)
     }
 
@@ -182,17 +190,23 @@ impl Heard {
         self.fallen.extend(open.into_iter().map(|n| (n, now)));
     }
 
+    /// Nobody measures from now on how long the jobs of the workers killed so far lie.
+    pub fn forget_fallen(&mut self) {
+        self.fallen.clear();
+    }
+
     /// How often a job was begun.
     pub fn starts(&self, n: u32) -> usize {
-        self.runs.iter().filter(|r| r.n == n).count()
+        self.of_job(n).count()
     }
 
     /// How many jobs were begun more than once.
     pub fn begun_again(&self) -> usize {
-        let mut starts: BTreeMap<u32, usize> = BTreeMap::new();
-        for run in &self.runs {
-            *starts.entry(run.n).or_default() += 1;
-        }
-        starts.values().filter(|n| **n > 1).count()
+        self.starts_of_all().values().filter(|n| **n > 1).count()
+    }
+
+    /// How often each job was begun that was.
+    pub fn starts_of_all(&self) -> HashMap<u32, usize> {
+        self.by_job.iter().map(|(n, runs)| (*n, runs.len())).collect()
     }
 }

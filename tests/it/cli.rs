@@ -2,7 +2,9 @@
 //! mistakes.
 #![allow(clippy::unwrap_used)]
 
+mod commission;
 mod events;
+mod plans;
 mod portals;
 mod search;
 mod steer;

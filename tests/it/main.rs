@@ -8,6 +8,7 @@ mod cli;
 mod commissions;
 mod dashboard;
 mod deploy;
+mod docs;
 mod engine;
 mod imports;
 mod kit;

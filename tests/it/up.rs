@@ -254,3 +254,38 @@ async fn the_parts_run_as_separate_processes() {
         assert_eq!(part.stop().await, Some(0));
     }
 }
+
+#[tokio::test]
+async fn the_demo_has_two_months_of_sales_that_are_made_once() {
+    let folder = open_folder();
+    let (running, demo) = up(folder.path(), "first", &[]).await;
+    // Fourteen sales and a refund, as soon as the workers have booked them.
+    let at = folder.path();
+    let booked = move || async move {
+        let said = say(at, &[], ["--json", "commission", "recompute"]).await;
+        let found = said.json();
+        assert_eq!(found["differing"], 0, "{found}");
+        (found["events"] == 15 && found["waiting"] == 0).then_some(())
+    };
+    until("the demo's bookings", booked).await;
+    let token = format!("Authorization: Bearer {}", sign_in(&demo).await);
+    let api = demo["api"].as_str().unwrap();
+    let ask = async |path: &str| {
+        let (status, body) =
+            curl(&["-H", &token, &format!("{api}/api/v1/commissions/{path}")]).await;
+        assert_eq!(status, "200", "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()["data"].clone()
+    };
+    let board = ask("leaderboard").await;
+    let names: Vec<&str> =
+        board.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 4, "{board}");
+    assert_eq!(ask("analytics").await["by_month"].as_array().unwrap().len(), 2);
+    let refused = say(folder.path(), &[], ["--json", "commission", "unbooked"]).await.json();
+    assert_eq!(refused, serde_json::json!([]), "nothing of the demo is refused");
+    assert_eq!(running.stop().await, Some(0));
+
+    let (running, _) = up(folder.path(), "second", &[]).await;
+    until("the same bookings", booked).await;
+    assert_eq!(running.stop().await, Some(0));
+}

@@ -56,6 +56,14 @@ impl TestDb {
         Self { url, db }
     }
 
+    /// A database that somebody else made and migrated.
+    #[must_use]
+    pub fn at(url: SecretString) -> Self {
+        let db = Db::connect(DbConfig::new(url.clone()), Arc::new(Silence::default()))
+            .expect("a well-formed URL");
+        Self { url, db }
+    }
+
     /// The same database with other wake-ups.
     #[must_use]
     pub fn with_wake(&self, wake: Arc<dyn Wake>) -> Db {

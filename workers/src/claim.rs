@@ -210,6 +210,10 @@ impl<S: JobStore> Claims<S> {
         let suspects: Vec<LaneId> =
             jobs.iter().filter(|j| j.is_suspect()).map(|j| j.lane).collect();
         let admitted = worker.flight.admit(jobs, began + lease);
+        if began.elapsed() > lease / 3 {
+            // The next renewal might come when it is over.
+            worker.renew_now.notify_one();
+        }
         let (mut run, mut misfits) = (Vec::with_capacity(admitted.len()), Vec::new());
         for (flying, ticket) in admitted {
             // Nothing else was claimed while this loop waited, so alone then is alone now.

@@ -1,33 +1,35 @@
-//! Commissions: who earned what, payouts to approve, and why a line is what it is.
+//! Commissions: who earned what, payouts to approve, what is not booked, and why a line is what it is.
 
 use super::assets::Asset;
-use super::deliveries::cause;
+use super::commission_periods::{href, this_month};
 use super::error::{OpsError, Screen};
 use super::format::{When, short};
-use super::session::back;
-use super::shell::{Notice, Shell, Tab, page};
+use super::shell::{Shell, Tab, page};
 use crate::auth::{Caller, PayoutsManage};
-use crate::routes::commissions::actor;
-use crate::{Api, ApiError, RequestContext};
+use crate::{Api, ApiError};
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
-use switchyard_catalog::payouts::{self as paying, ExportFault, PayoutFault};
+use std::time::Duration;
 use switchyard_domain::PayoutId;
+use switchyard_domain::commission::Line;
 use switchyard_domain::money::Currency;
+use switchyard_store::Scope;
+use switchyard_store::commissions::{self, EventRow, UnbookedFilter};
 use switchyard_store::ledger::{self, Entry, Owner};
 use switchyard_store::payouts::{
     self, Payout, PayoutFile, PayoutFilter, PayoutMethod, PayoutState, Standing, StandingFilter,
 };
-use switchyard_store::{Scope, StoreFault};
 use uuid::Uuid;
 
 const BOARD: i64 = 50;
 const PAYOUTS: i64 = 50;
 const FILES: i64 = 5;
+const UNBOOKED: i64 = 25;
+/// What was recorded this moment is being booked.
+const YOUNG: Duration = Duration::from_secs(60);
 /// The currencies that have a tab; any other can be asked for in the address.
 const TABS: [&str; 4] = ["EUR", "PLN", "USD", "GBP"];
 
@@ -40,21 +42,47 @@ pub(super) struct ListQuery {
 struct StandingRow {
     place: i64,
     name: String,
+    /// This month's statement.
+    href: String,
     earned: String,
     pending: String,
     sent: String,
     paid: String,
 }
 
-impl From<Standing> for StandingRow {
-    fn from(s: Standing) -> Self {
+impl StandingRow {
+    fn new(s: Standing, now: DateTime<Utc>) -> Self {
         Self {
             place: s.place,
             name: s.name,
+            href: href(s.agency, Some(s.agent), &this_month(now), s.earned.currency),
             earned: s.earned.to_string(),
             pending: s.pending.to_string(),
             sent: s.sent.to_string(),
             paid: s.paid.to_string(),
+        }
+    }
+}
+
+/// An event that has no entry, and what became of it.
+struct EventView {
+    id: Uuid,
+    short: String,
+    kind: &'static str,
+    state: String,
+    why: String,
+    recorded: When,
+}
+
+impl EventView {
+    fn new(row: &EventRow, recorded: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+        Self {
+            id: row.event.id.0,
+            short: short(row.event.id),
+            kind: row.event.kind.word().as_str(),
+            state: row.state.to_string(),
+            why: row.in_words(),
+            recorded: When::new(recorded, now),
         }
     }
 }
@@ -117,6 +145,7 @@ struct Commissions {
     board: Vec<StandingRow>,
     payouts: Vec<PayoutRow>,
     files: Vec<FileRow>,
+    unbooked: Vec<EventView>,
     approved: bool,
 }
 
@@ -136,6 +165,8 @@ pub(super) async fn list(
     let filter = PayoutFilter { limit: PAYOUTS, ..PayoutFilter::default() };
     let mut found = payouts::list(&mut tx, &filter).await?;
     let files = payouts::files(&mut tx, FILES).await?;
+    let filter = UnbookedFilter { older_than: YOUNG, limit: UNBOOKED, ..UnbookedFilter::default() };
+    let unbooked = commissions::unbooked(&mut tx, &filter).await?;
     tx.rollback().await?;
     // What waits for somebody comes first.
     found.sort_by_key(|p| p.state != PayoutState::Requested);
@@ -148,7 +179,8 @@ pub(super) async fn list(
     };
     page(&Commissions {
         tabs: TABS.map(tab).into(),
-        board: board.into_iter().map(StandingRow::from).collect(),
+        board: board.into_iter().map(|s| StandingRow::new(s, shell.now)).collect(),
+        unbooked: unbooked.iter().map(|(row, at)| EventView::new(row, *at, shell.now)).collect(),
         payouts: found.into_iter().map(|p| PayoutRow::new(p, shell.now)).collect(),
         files: files.iter().map(|f| FileRow::new(f, shell.now)).collect(),
         approved,
@@ -167,6 +199,9 @@ struct EntryRow {
     kind: String,
     period: String,
     occurred: When,
+    /// In one sentence, and step by step; payouts have neither.
+    sentence: Option<String>,
+    arithmetic: Option<String>,
     why: String,
     postings: Vec<PostingRow>,
 }
@@ -182,7 +217,11 @@ impl EntryRow {
             },
             amount: p.amount.to_string(),
         };
+        let line = e.explanation.get("line").cloned();
+        let line: Option<Line> = line.and_then(|l| serde_json::from_value(l).ok());
         Self {
+            sentence: line.as_ref().map(Line::sentence),
+            arithmetic: line.as_ref().map(Line::arithmetic),
             short: short(e.id.0),
             kind: e.kind.to_string(),
             period: e.period.format("%Y-%m").to_string(),
@@ -202,6 +241,7 @@ fn pretty(value: &Value) -> String {
 struct Explained {
     shell: Shell,
     short: String,
+    events: Vec<EventView>,
     entries: Vec<EntryRow>,
 }
 
@@ -217,79 +257,12 @@ pub(super) async fn explain(
     for entry in payouts::entries_about(&mut tx, id).await? {
         entries.push(EntryRow::new(ledger::entry(&mut tx, entry).await?, shell.now));
     }
+    let rows = commissions::about(&mut tx, id).await?;
     tx.rollback().await?;
-    if entries.is_empty() {
-        return Err(OpsError::not_found("Nothing was booked for this id."));
+    if entries.is_empty() && rows.is_empty() {
+        return Err(OpsError::not_found("Nothing is known of this id."));
     }
-    page(&Explained { shell: shell.at("/ops/commissions"), short: short(id), entries })
-}
-
-/// `POST /ops/commissions/payouts/{id}/{verb}`: `approve`, `decline`, `arrived` or `returned`.
-pub(super) async fn act(
-    State(api): State<Api>,
-    caller: Caller<PayoutsManage>,
-    context: RequestContext,
-    headers: HeaderMap,
-    Path((id, verb)): Path<(PayoutId, String)>,
-) -> Screen {
-    let (by, now) = (actor(&caller.claims), api.clock.now());
-    let mut tx = api.db.begin(Scope::Platform).await?;
-    let (done, said) = match verb.as_str() {
-        "approve" => {
-            let done = paying::approve(&mut tx, id, &by, &cause(&context)).await;
-            (done, "The payout is approved.")
-        }
-        "decline" => {
-            let done = paying::decline(&mut tx, id, "an operator turned it down").await;
-            (done, "The payout is turned down. No money has moved.")
-        }
-        "arrived" => {
-            (paying::settle(&mut tx, id, None, now).await, "The payout has arrived, and is booked.")
-        }
-        "returned" => {
-            let done = paying::settle(&mut tx, id, Some("the bank returned it"), now).await;
-            (done, "The payout came back. The money is owed again.")
-        }
-        _ => {
-            let what = "Payouts can be approved, declined, and said to have arrived or returned.";
-            return Err(OpsError::not_found(what));
-        }
-    };
-    let notice = match done {
-        Ok(_) => {
-            tx.commit().await?;
-            Notice::done(said)
-        }
-        Err(PayoutFault::Store(StoreFault::NotFound)) => {
-            return Err(OpsError::not_found("There is no such payout."));
-        }
-        Err(PayoutFault::Store(fault)) => return Err(fault.into()),
-        Err(refusal) => Notice::failed(format!("Not done: {refusal}.")),
-    };
-    Ok(back("/ops/commissions", &notice, &headers))
-}
-
-/// `POST /ops/commissions/export/{method}`: a file for the bank, in euros, to be paid today.
-pub(super) async fn export(
-    State(api): State<Api>,
-    caller: Caller<PayoutsManage>,
-    headers: HeaderMap,
-    Path(method): Path<String>,
-) -> Screen {
-    let method: PayoutMethod =
-        method.parse().map_err(|_| OpsError::not_found("Files are `sepa` or `csv`."))?;
-    let euros: Currency = "EUR".parse().map_err(|e: String| ApiError::internal(e))?;
-    let (by, now) = (actor(&caller.claims), api.clock.now());
-    let debtor = api.config.payouts.debtor.as_ref();
-    let mut tx = api.db.begin(Scope::Platform).await?;
-    let made = paying::export(&mut tx, method, euros, now.date_naive(), debtor, &by, now).await;
-    let notice = match made {
-        Ok(file) => {
-            tx.commit().await?;
-            Notice::done(format!("A file with {} payouts is made.", file.payouts))
-        }
-        Err(ExportFault::Payout(PayoutFault::Store(fault))) => return Err(fault.into()),
-        Err(refusal) => Notice::failed(format!("Not done: {refusal}.")),
-    };
-    Ok(back("/ops/commissions", &notice, &headers))
+    let view = |row: &EventRow| EventView::new(row, row.event.received_at, shell.now);
+    let events = rows.iter().map(view).collect();
+    page(&Explained { shell: shell.at("/ops/commissions"), short: short(id), events, entries })
 }

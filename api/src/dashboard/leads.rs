@@ -5,6 +5,7 @@ use super::error::Screen;
 use super::format::{When, between, short};
 use super::job_view::{self, JobView};
 use super::jobs::missing;
+use super::lead_work::Work;
 use super::lines::{self, LineView};
 use super::live::{self, Hub};
 use super::overview::curl;
@@ -137,6 +138,7 @@ struct LeadPage {
     total: Option<String>,
     steps: Vec<Step>,
     facts: Vec<Fact>,
+    work: Work,
 }
 
 /// `GET /ops/leads/{id}`
@@ -149,8 +151,9 @@ pub(super) async fn show(
 ) -> Screen {
     let mut tx = api.db.begin(Scope::Platform).await?;
     let found = overview::lead(&mut tx, id).await;
-    tx.rollback().await?;
     let detail = found.map_err(|e| missing(e, "There is no such lead."))?;
+    let work = Work::of(&mut tx, id, shell.now).await?;
+    tx.rollback().await?;
     let line = &detail.line;
     let rows = match &line.request_id {
         Some(request) => jobs::by_request(&api.db, request).await?,
@@ -172,6 +175,7 @@ pub(super) async fn show(
         total: total(line),
         steps: way.steps(),
         facts: facts(&detail),
+        work,
     })
 }
 

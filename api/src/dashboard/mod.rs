@@ -8,6 +8,9 @@ mod assets;
 mod backups;
 mod backups_chart;
 mod bulk;
+mod commission_payouts;
+mod commission_periods;
+mod commission_plans;
 mod commissions;
 mod data;
 mod deliveries;
@@ -19,6 +22,7 @@ mod format;
 mod job_view;
 mod jobs;
 mod kinds;
+mod lead_work;
 mod leads;
 mod lines;
 mod live;
@@ -79,7 +83,10 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/workflows/{id}", get(workflows::show)),
         ("/workflows/{id}/{verb}", post(workflows::act)),
         ("/leads", get(leads::list)),
+        ("/leads/new", get(lead_work::form).post(lead_work::create)),
         ("/leads/{id}", get(leads::show)),
+        ("/leads/{id}/note", post(lead_work::note)),
+        ("/leads/{id}/convert", post(lead_work::convert)),
         ("/deliveries", get(deliveries::list)),
         ("/deliveries/{id}", get(deliveries::show)),
         ("/deliveries/{id}/raw", get(deliveries::raw)),
@@ -90,8 +97,14 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/messages/{id}/html", get(messages::html)),
         ("/messages/{id}/resend", post(messages::resend)),
         ("/commissions", get(commissions::list)),
-        ("/commissions/export/{method}", post(commissions::export)),
-        ("/commissions/payouts/{id}/{verb}", post(commissions::act)),
+        ("/commissions/export/{method}", post(commission_payouts::export)),
+        ("/commissions/payouts/{id}/{verb}", post(commission_payouts::act)),
+        ("/commissions/payout", post(commission_payouts::ask)),
+        ("/commissions/plans", get(commission_plans::list)),
+        ("/commissions/periods", get(commission_periods::list)),
+        ("/commissions/periods/{agency}/{month}", get(commission_periods::show)),
+        ("/commissions/periods/{agency}/{month}/close", post(commission_periods::close)),
+        ("/commissions/statements/{month}", get(commission_periods::statement)),
         ("/commissions/{id}", get(commissions::explain)),
         ("/portals", get(portals::list)),
         ("/portals/{code}", get(portals::show)),

@@ -65,12 +65,7 @@ impl PgBackRest {
                 "--log-level-file=off",
                 "--process-max=2",
             ])
-            .args([
-                "--pg1-user=postgres",
-                "--pg1-database=postgres",
-                "--compress-type=gz",
-                "--compress-level=1",
-            ])
+            .args(["--pg1-user=postgres", "--pg1-database=postgres"])
             .arg("--repo1-cipher-type=aes-256-cbc")
             .env("PGBACKREST_REPO1_CIPHER_PASS", "only for this bench")
             .arg(format!("--pg1-path={}", self.data.display()))
@@ -90,7 +85,16 @@ impl PgBackRest {
         let before = tree_size(self.folder.path());
         let since = Instant::now();
         let kind_wanted = format!("--type={kind}");
-        self.run("backup", &[&kind_wanted, "--start-fast", "--no-archive-check"]);
+        self.run(
+            "backup",
+            &[
+                &kind_wanted,
+                "--start-fast",
+                "--no-archive-check",
+                "--compress-type=gz",
+                "--compress-level=1",
+            ],
+        );
         let took = since.elapsed();
         report(&format!("pgBackRest, {kind}"), took, tree_size(self.folder.path()) - before, "");
     }

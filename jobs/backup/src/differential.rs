@@ -4,6 +4,7 @@
 use crate::apply::{Fate, Flow, Rows, Sieve, Step, TableBatch, Until, Wanted};
 use crate::change::{Change, Value};
 use crate::format::{ChangeReader, ChangeWriter, layout, put_manifest};
+use crate::leftovers::or_take_back;
 use crate::model::{BackupId, FORMAT, Kind, Lsn, Manifest, Object};
 use crate::restore::{GONE_NOTE, gone_since};
 use crate::shelf::Chain;
@@ -41,7 +42,9 @@ pub async fn differential(vault: &Vault, progress: &dyn Progress) -> Result<Mani
         }
     }
     let id = BackupId::new(began, rand::random());
-    let (segments, newest_commit) = compact(vault, &chain, &id, progress).await?;
+    let compacted = compact(vault, &chain, &id, progress).await;
+    let folder = format!("{}{id}/", layout::DIFFERENTIALS);
+    let (segments, newest_commit) = or_take_back(vault, &folder, compacted).await?;
     progress.step("signing");
     let manifest = manifest(vault, &chain, id, began, segments, newest_commit)?;
     put_manifest(vault, &manifest).await?;

@@ -138,7 +138,7 @@ pub async fn compare_with_full(
         connections: source.connections,
         ..RestorePlan::newest(scratch_server)
     };
-    let mut steps = Steps::new(progress);
+    let mut steps = Steps::new("drill", progress);
     let until = Until::Snapshot(snapshot.clone());
     let outcome = build_and_compare(vault, &plan, &chain, until, &newer, &mut steps).await;
     let seconds = steps.seconds();
@@ -198,7 +198,9 @@ fn chain_to(shelf: &Shelf, newer: &Manifest) -> Result<Chain, BackupFault> {
         (Kind::Incremental { to, .. }, Some(lsn)) => *to >= lsn,
         _ => increment.covers >= newer.finished,
     };
-    for old in shelf.fulls().rev().filter(|f| f.id < newer.id) {
+    // Names are of whole seconds, and two may be of one.
+    let is_older = |full: &Manifest| (full.began, &full.id) < (newer.began, &newer.id);
+    for old in shelf.fulls().rev().filter(|full| is_older(full)) {
         let plain = shelf.without_differential(old);
         let Some(last) = plain.increments.iter().position(|i| reaches(i)) else { continue };
         let end = |m: &Manifest| match m.kind {

@@ -44,10 +44,10 @@ pub enum BackupFault {
         /// The slot's name.
         slot: String,
     },
-    /// The slot is gone, or the server has thrown away the log that it needs.
+    /// The slot is gone, or the server has thrown away the log that it needs or cannot read it.
     #[error(
         "the slot {slot} is lost ({why}): changes since the newest increment are in no backup. \
-         Run `switchyard backup now --full`; if `max_slot_wal_keep_size` is the cause, raise it"
+         Run `switchyard backup now full`; if `max_slot_wal_keep_size` is the cause, raise it"
     )]
     SlotLost {
         /// The slot's name.
@@ -56,7 +56,7 @@ pub enum BackupFault {
         why: String,
     },
     /// An increment could not be restored; a full backup comes first.
-    #[error("a full backup is needed first: {why}; run `switchyard backup now --full`")]
+    #[error("a full backup is needed first: {why}; run `switchyard backup now full`")]
     FullNeeded {
         /// What happened: the schema was changed, no full backup is there.
         why: String,
@@ -172,6 +172,17 @@ impl BackupFault {
         match self {
             Self::Database { source: sqlx::Error::Database(e), .. } => {
                 e.code().as_deref() == Some("40P01")
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the server failed by its own account (`internal_error`, `data_corrupted`,
+    /// `index_corrupted`; PostgreSQL's appendix A): the same statement will fail again.
+    pub(crate) fn is_internal(&self) -> bool {
+        match self {
+            Self::Database { source: sqlx::Error::Database(e), .. } => {
+                e.code().is_some_and(|code| code.starts_with("XX"))
             }
             _ => false,
         }

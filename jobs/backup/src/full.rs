@@ -2,6 +2,7 @@
 
 use crate::format::{layout, put_manifest, write_object};
 use crate::incremental::DEADLOCKS;
+use crate::leftovers::or_take_back;
 use crate::model::{BackupId, FORMAT, Kind, Manifest};
 use crate::source::{self, Catalogue, Held, Slot, SourceConfig, schema};
 use crate::{BackupFault, Progress, Vault};
@@ -59,7 +60,8 @@ async fn attempt(
 
     progress.step("waiting for transactions under way");
     let held = source::take_snapshot(&mut connection, source, &catalogue).await?;
-    let written = write(&mut connection, source, vault, &id, &held, progress).await?;
+    let written = write(&mut connection, source, vault, &id, &held, progress).await;
+    let written = or_take_back(vault, &layout::full(&id), written).await?;
 
     // Read on a connection of its own: this one's transaction is over once the rows are copied.
     progress.step("checking that the schema is as it was");

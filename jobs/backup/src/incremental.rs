@@ -9,6 +9,7 @@ mod gaps;
 
 use crate::format::{ChangeWriter, layout, put_manifest};
 use crate::full::{FILES_NOTE, GRACE, PAUSE, files_note, now, try_lock, unlock};
+use crate::leftovers::or_take_back;
 use crate::model::{BackupId, FORMAT, Kind, Lsn, Manifest};
 use crate::source::peek::Peek;
 use crate::source::{self, Catalogue, Slot, SlotHealth, SourceConfig, schema};
@@ -36,8 +37,9 @@ pub(crate) const DEADLOCKS: u32 = 5;
 /// that the backups are as new as it says, and lets the server drop its log.
 ///
 /// # Errors
-/// [`BackupFault::FullNeeded`] if an increment could not be restored; [`BackupFault::SlotLost`];
-/// [`BackupFault::SlotBusy`] while another runs; the database, the archive.
+/// [`BackupFault::FullNeeded`] if an increment could not be restored; [`BackupFault::SlotLost`], also
+/// if the server cannot read its log any more; [`BackupFault::SlotBusy`] while another runs; the
+/// database, the archive.
 pub async fn incremental(
     source: &SourceConfig,
     vault: &Vault,
@@ -80,10 +82,18 @@ async fn attempt(
 
     progress.step("reading the log");
     let id = BackupId::new(mark.covers, rand::random());
-    let writer = ChangeWriter::new(vault, layout::increment(&slot.label, &id));
+    let folder = layout::increment(&slot.label, &id);
+    let writer = ChangeWriter::new(vault, folder.clone());
     let capture = Capture::new(writer, &base, &catalogue);
-    let log = Peek::open(&mut connection, &slot, &source.publication, mark.upto).await?;
-    let captured = read_log(log, capture, progress).await?;
+    let captured = async {
+        let log = Peek::open(&mut connection, &slot, &source.publication, mark.upto).await?;
+        read_log(log, capture, progress).await
+    };
+    let captured = or_take_back(vault, &format!("{folder}/"), captured.await).await;
+    let captured = match captured {
+        Err(fault) if fault.is_internal() => return Err(given_up(source, &slot, &fault).await),
+        captured => captured?,
+    };
     gaps::emptied_by_itself(&base, &catalogue, &captured.truncated)?;
 
     let sequences = source::sequences(&mut connection, &catalogue).await?;
@@ -139,6 +149,22 @@ async fn read_log(
         }
     }
     capture.finish().await
+}
+
+/// The server cannot read its own log: a file of it is damaged, or decoding stumbles over what it holds
+/// (PostgreSQL 15 may, over tables that are emptied beside transactions that are rolled back: "could not
+/// map filenode to relation OID"). From where the slot stands it fails every time, so the slot goes; the
+/// full backup that has to come makes one beyond it.
+async fn given_up(source: &SourceConfig, slot: &Slot, fault: &BackupFault) -> BackupFault {
+    let gone = async {
+        let mut connection = source.connect().await?;
+        source::drop_slot(&mut connection, slot).await
+    };
+    if let Err(fault) = gone.await {
+        tracing::warn!(%fault, slot = slot.name, "the slot was not dropped; the next increment does it");
+    }
+    let why = format!("the server cannot read its own log: {fault}");
+    BackupFault::SlotLost { slot: slot.name.clone(), why }
 }
 
 /// How the slot is: for alarms before it is lost.

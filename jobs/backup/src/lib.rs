@@ -14,6 +14,7 @@ pub mod format;
 mod full;
 mod incremental;
 pub mod keys;
+mod leftovers;
 pub mod model;
 pub mod prune;
 pub mod recovery;
@@ -21,6 +22,7 @@ pub mod restore;
 pub mod shelf;
 pub mod source;
 mod sql;
+mod sums;
 pub mod verify;
 
 pub use differential::differential;

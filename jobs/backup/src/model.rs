@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The version of the format. A reader refuses what is newer.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A backup's name: `20261123T051500Z-9f3a61c2`. Names sort by the time at which they began.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,7 +114,9 @@ impl Snapshot {
 }
 
 /// The row count and checksums of a table, equal for equal contents whatever the order of its rows:
-/// `count(*)`, `sum(hashtextextended(row::text, 0))` and `bit_xor(hashtextextended(row::text, 1))`.
+/// of XXH3 (128 bits, seed 0) of each line as `COPY ... TO STDOUT` writes it, without the line feed, the
+/// lower 64 bits summed up and the upper ones in an exclusive or. In manifests of format 1:
+/// `sum(hashtextextended(row::text, 0))` and `bit_xor(hashtextextended(row::text, 1))`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// Rows.

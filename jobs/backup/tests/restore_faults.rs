@@ -6,16 +6,17 @@ mod support;
 
 use bytes::Bytes;
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Row};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::kit::{Kit, ask, contents, same};
+use std::sync::{Arc, Mutex, mpsc};
+use support::kit::{Kit, ask, contents, exact, same};
 use support::server::{Database, Server};
 use support::shop::{SCHEMA, STEPS};
 use support::writers::Writers;
-use switchyard_backup::format::{layout, put_manifest, read_object, write_object};
+use switchyard_backup::format::{layout, put_manifest, read_object, seal_manifest, write_object};
 use switchyard_backup::keys::{Identity, Signer};
-use switchyard_backup::model::{Manifest, Object};
+use switchyard_backup::model::{Kind, Manifest, Object, Sums};
 use switchyard_backup::restore::{Destination, Nothing, UNFINISHED};
 use switchyard_backup::{
     Keys, Progress, RestorePlan, Shelf, Silent, Vault, compare_with_full, differential,
@@ -148,6 +149,24 @@ impl Progress for StopAt {
     fn bytes(&self, _: u64, _: Option<u64>) {}
 }
 
+/// Waits before the rows are loaded.
+struct Pause {
+    reached: Notify,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Progress for Pause {
+    fn step(&self, what: &str) {
+        if what == "loading the rows" {
+            self.reached.notify_one();
+            let wait = || self.go_on.lock().unwrap().recv();
+            tokio::task::block_in_place(wait).expect("it is told");
+        }
+    }
+
+    fn bytes(&self, _: u64, _: Option<u64>) {}
+}
+
 /// Restores, given up at its nth step; whether it came to its end before that.
 async fn stopped_at(kit: &Kit, plan: &RestorePlan, nth: usize) -> bool {
     let stop = StopAt { left: AtomicUsize::new(nth), now: Notify::new() };
@@ -254,6 +273,25 @@ async fn a_drill_proves_a_good_chain_and_names_the_table_of_a_wrong_row() {
     assert_eq!(ask::<i64>(&kit.source, left).await, 0);
 }
 
+/// Two installations on one server, each of which names it by a database of its own, and locks there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drill_leaves_that_of_another_database_alone() {
+    let server = Server::start(&[]).await;
+    let (ours, theirs) = (chain_on(Arc::clone(&server)).await, chain_on(server).await);
+    let (go_on, waits) = mpsc::channel();
+    let loading = Arc::new(Pause { reached: Notify::new(), go_on: Mutex::new(waits) });
+    let at = Arc::clone(&loading);
+    let under_way = tokio::spawn(async move {
+        drill(&theirs.config, &theirs.vault, theirs.source.url(), at.as_ref()).await
+    });
+    loading.reached.notified().await;
+    let ours = drill(&ours.config, &ours.vault, ours.source.url(), &Silent).await;
+    go_on.send(()).expect("it waits");
+    assert!(ours.expect("a drill").proven);
+    let theirs = under_way.await.expect("a task").expect("a drill");
+    assert!(theirs.proven, "{theirs:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_old_full_backup_and_its_increments_make_the_new_one() {
     let kit = Kit::new(SCHEMA).await;
@@ -303,4 +341,44 @@ async fn a_disaster_recovery_answers_with_checks_and_times() {
         serde_json::from_str::<switchyard_backup::recovery::Recovery>(&json).expect("JSON").checks,
         recovery.checks
     );
+}
+
+/// What a backup of format 1 says of a table, of the server's own making.
+async fn words(kit: &Kit, table: &str) -> Sums {
+    let sql = format!(
+        "select count(*), coalesce(sum(hashtextextended(x::text, 0)), 0)::text,
+                coalesce(bit_xor(hashtextextended(x::text, 1)), 0) from only {table} x"
+    );
+    let mut connection = exact(&kit.source).await;
+    let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect(table);
+    let rows = u64::try_from(row.get::<i64, _>(0)).expect("a count");
+    Sums { rows, sum: row.get(1), xor: row.get(2) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_checksums_of_the_first_format_are_compared_as_they_were_made() {
+    let kit = Kit::on(Server::shared().await, SMALL).await;
+    let mut full = kit.full().await;
+    full.format = 1;
+    let Kind::Full { tables, .. } = &mut full.kind else { panic!("no full backup") };
+    for table in tables {
+        table.sums = words(&kit, &table.name).await;
+    }
+    let store = |full: &Manifest| {
+        let file = seal_manifest(full, &kit.vault.keys).expect("a manifest");
+        let path = kit.folder.path().join(layout::manifest(full));
+        std::fs::write(path, file).expect("it is stored");
+        anew(&kit, keys(&kit))
+    };
+    let vault = store(&full);
+    let restored = restore(&vault, &kit.plan("first"), &Silent, &Nothing).await;
+    let name = restored.expect("a restore").database;
+    let database = Database { server: Arc::clone(&kit.server), name };
+    same(&contents(&database).await, &contents(&kit.source).await);
+    let Kind::Full { tables, .. } = &mut full.kind else { panic!("no full backup") };
+    tables[0].sums.xor ^= 1;
+    let vault = store(&full);
+    let fault = restore(&vault, &kit.plan("other"), &Silent, &Nothing).await;
+    let fault = fault.expect_err("a checksum is wrong").to_string();
+    assert!(fault.contains("with other contents"), "{fault}");
 }

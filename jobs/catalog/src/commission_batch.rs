@@ -180,10 +180,13 @@ impl Work {
         if !batch.decisions.is_empty() || batch.deals.is_empty() {
             standing.extend(commissions::of_agents(tx, &Vec::from_iter(agents.clone())).await?);
         }
-        let agencies = batch.deals.iter().map(|(_, root)| root.event.agency).collect();
+        let decisions = commissions::decisions(tx, agents).await?;
+        let mut agencies: BTreeSet<AgencyId> =
+            batch.deals.iter().map(|(_, root)| root.event.agency).collect();
+        agencies.extend(decisions.iter().map(|d| d.event.agency));
         let booked_under: Vec<_> = standing.iter().map(|g| g.key.plan).collect();
         let plans = Plans::load(tx, &agencies, agents, booked_under).await?;
-        let decisions = commissions::decisions(tx, agents).await?;
+        let own: Vec<GroupKey> = standing.iter().map(|g| g.key).collect();
         let mut work = Self {
             plans,
             decisions,
@@ -198,12 +201,23 @@ impl Work {
             work.add_existing(group.clone());
         }
         work.add_deals(tx, batch, &mut by_id).await?;
-        // A decision stands for its agent's deals from then on, also where there are none yet.
-        for row in std::mem::take(&mut batch.decisions) {
-            let (state, group, reason) = (EventState::Booked, None, None);
-            work.settled.push(Settle { id: row.event.id, state, group, reason });
-        }
+        work.decide(&std::mem::take(&mut batch.decisions), &own);
         Ok(work)
+    }
+
+    /// A decision stands for its agent's deals from then on, also where there are none yet, if a plan can
+    /// use it. One that was refused stands from the moment that the agent has a plan that can.
+    fn decide(&mut self, new: &[EventRow], own: &[GroupKey]) {
+        let refused = self.decisions.iter().filter(|d| d.state == EventState::Refused);
+        for row in new.iter().chain(refused) {
+            let (state, reason) = match self.plans.judge(&row.event, own) {
+                Ok(()) => (EventState::Booked, None),
+                Err(why) => (EventState::Refused, Some(why)),
+            };
+            if row.state != state {
+                self.settled.push(Settle { id: row.event.id, state, group: None, reason });
+            }
+        }
     }
 
     async fn add_deals(

@@ -17,6 +17,9 @@ const WITH_IT: i64 = 63;
 
 /// Books one event, and others of its agency that wait.
 ///
+/// Of an agency's jobs one books at a time. Were they to book side by side, later events could be
+/// booked before earlier ones, and each of these would have all of its agent's period evaluated anew.
+///
 /// The job is not settled in the transaction that books: with one transaction for many events most jobs
 /// find theirs booked, and the worker settles those together. Nothing is booked twice all the same,
 /// because an event's row says whether it was, and is locked while it is.
@@ -43,17 +46,25 @@ impl Job for BookCommission {
     }
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {
+        // Alone after a failure: an event that cannot be booked must not keep its neighbours from it.
+        let with_it = if cx.job().attempt > 1 { 0 } else { WITH_IT };
         while !cx.cancelled().is_cancelled() {
             let mut tx = cx.state().db.begin(Scope::Platform).await.or_fail()?;
-            let taken = commissions::take(&mut tx, self.agency, self.event, WITH_IT).await;
+            match commissions::state(&mut tx, self.event).await.or_fail()? {
+                None => return Ok(Outcome::Cancel("there is no such event".to_owned())),
+                Some(EventState::Booked | EventState::Refused) => return Ok(Outcome::Done),
+                Some(EventState::Pending | EventState::Waiting) => {}
+            }
+            commissions::lock_agency(&mut tx, self.agency).await.or_fail()?;
+            let taken = commissions::take(&mut tx, self.agency, self.event, with_it).await;
             let taken = taken.or_fail()?;
             if taken.is_empty() {
-                // Booked, or somebody is at it: this transaction holds nothing and waits.
-                match commissions::wait_for(&mut tx, self.event).await.or_fail()? {
-                    None => return Ok(Outcome::Cancel("there is no such event".to_owned())),
-                    Some(EventState::Booked | EventState::Refused) => return Ok(Outcome::Done),
-                    Some(EventState::Pending | EventState::Waiting) => continue,
-                }
+                // Booked meanwhile, or somebody who is no such job is at it: who waits for them holds
+                // nothing.
+                tx.rollback().await.or_fail()?;
+                let mut tx = cx.state().db.begin(Scope::Platform).await.or_fail()?;
+                commissions::wait_for(&mut tx, self.event).await.or_fail()?;
+                continue;
             }
             let booked = commission_batch::book(&mut tx, taken, cx.clock().now()).await;
             let booked = booked.map_err(BookFault::into_job_error)?;

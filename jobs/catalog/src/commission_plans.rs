@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
-use switchyard_domain::commission::{CommissionEvent, PeriodKey, Plan, Window};
+use switchyard_domain::commission::{CommissionEvent, Decision, PeriodKey, Plan, Window};
 use switchyard_domain::{AgencyId, AgentId};
 use switchyard_store::commissions::{self, Assignment, DEFAULT_PLAN, GroupKey, NewPlan, PlanId};
 use switchyard_store::{StoreFault, Tx};
@@ -34,7 +34,8 @@ impl Plans {
         let mut rows = commissions::versions_of(tx, &wanted).await?;
         if !rows.iter().any(|v| v.plan_id == standard.0) {
             let plan = NewPlan { agency: None, code: DEFAULT_PLAN.into(), name: "Standard".into() };
-            commissions::ensure(tx, &plan, &Plan::standard()).await?;
+            let rules: Plan = serde_json::from_value(Plan::standard())?;
+            commissions::ensure(tx, &plan, &rules).await?;
             rows.extend(commissions::versions(tx, standard).await?);
         }
         let mut versions: HashMap<PlanId, Result<Versions, String>> = HashMap::new();
@@ -78,6 +79,48 @@ impl Plans {
         Ok(GroupKey { agency, agent, plan, version, period: rules.period_at(at) })
     }
 
+    /// Whether a decision about an agent can be used: by a plan that may hold for the agent's deals from
+    /// then on, or by one of `standing`, under which the agent has deals. Or why by none.
+    pub(crate) fn judge(
+        &self,
+        decision: &CommissionEvent,
+        standing: &[GroupKey],
+    ) -> Result<(), String> {
+        let own = standing.iter().filter(|key| key.agent == decision.agent);
+        if own.filter_map(|key| self.rules(key).ok()).any(|p| Decision::of(p, decision).is_ok()) {
+            return Ok(());
+        }
+        let mut refused = None;
+        for plan in self.ahead(decision) {
+            match self.of(plan).and_then(|versions| versions.judge(decision)) {
+                Ok(()) => return Ok(()),
+                Err(why) => refused = refused.or(Some(why)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| "no plan holds for the agent".to_owned()))
+    }
+
+    /// The plans that may hold for an agent's deals from a decision on, the most exact first.
+    fn ahead(&self, decision: &CommissionEvent) -> Vec<PlanId> {
+        let (agency, agent, at) = (decision.agency.0, decision.agent.0, decision.occurred_at);
+        let mut found = Vec::new();
+        for a in &self.assignments {
+            let own = a.agency_id.is_none_or(|id| id == agency)
+                && a.agent_id.is_none_or(|id| id == agent)
+                && a.valid_until > at;
+            if !own {
+                continue;
+            }
+            found.push(PlanId(a.plan_id));
+            // Whatever is less exact never holds beside one that is for every deal and for good.
+            if a.portal_id.is_none() && a.valid_from <= at && a.is_for_good() {
+                return found;
+            }
+        }
+        found.push(PlanId::of_code(DEFAULT_PLAN));
+        found
+    }
+
     /// The rules of a group.
     pub(crate) fn rules(&self, key: &GroupKey) -> Result<&Plan, String> {
         let versions = self.of(key.plan)?;
@@ -108,6 +151,20 @@ impl Versions {
         };
         let at = self.plans.iter().rposition(|plan| leads_to_itself(&plan)).unwrap_or(0);
         (self.numbers[at], &self.plans[at])
+    }
+}
+
+impl Versions {
+    /// Whether a decision can be used by the version of its moment, or by a later one.
+    fn judge(&self, decision: &CommissionEvent) -> Result<(), String> {
+        let (held, rules) = self.at(decision.occurred_at);
+        let later = self.numbers.iter().zip(&self.plans).filter(|(number, _)| **number >= held);
+        if later.map(|(_, plan)| plan).any(|plan| Decision::of(plan, decision).is_ok()) {
+            return Ok(());
+        }
+        let (name, reason) = (&rules.reference().name, Decision::of(rules, decision).err());
+        let reason = reason.map_or_else(String::new, |r| r.to_string());
+        Err(format!("{reason} (plan {name}, version {held}); record another decision"))
     }
 }
 

@@ -138,8 +138,8 @@ pub async fn recompute(
         step(&all);
     }
     let mut tx = db.begin(Scope::Platform).await?;
-    let (pending, waiting, _) = commissions::open_counts(&mut tx).await?;
-    all.waiting = pending + waiting;
+    let open = commissions::backlog(&mut tx).await?;
+    all.waiting = open.pending + open.waiting;
     Ok(all)
 }
 

@@ -1,6 +1,7 @@
 //! Storing what an event stands for: leads, repetitions, persons who asked before.
 
 use crate::{DistributeLead, EnrichLead};
+use std::collections::BTreeSet;
 use switchyard_domain::duplicates::{DuplicatePolicy, DuplicateRule, PersonKey, absorb};
 use switchyard_domain::mapping::Judged;
 use switchyard_domain::{EventId, FieldFault, LeadId, StandardLead};
@@ -48,6 +49,31 @@ pub(crate) struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     pub(crate) fn new(event: &'a EventToProcess, rule: Option<&'a DuplicateRule>) -> Self {
         Self { event, rule, jobs: Vec::new() }
+    }
+
+    /// Whom these leads are about, as far as that is known and anybody looks.
+    pub(crate) fn persons(&self, leads: &[Judged]) -> BTreeSet<PersonKey> {
+        let Some(rule) = self.rule else { return BTreeSet::new() };
+        let known = leads.iter().filter(|judged| judged.fetch.is_none());
+        let whole = known.filter_map(|judged| judged.lead.as_ref().ok());
+        whole.flat_map(|lead| rule.keys(self.event.portal, lead)).collect()
+    }
+
+    /// Locks the persons of several leads, and the leads that they may complete: one lead after the
+    /// other they would be locked in the order in which the sender wrote them. Gives what
+    /// [`persons::unlock`] needs.
+    pub(crate) async fn lock(&self, tx: &mut Tx, leads: &[Judged]) -> Result<BTreeSet<PersonKey>> {
+        if leads.len() < 2 {
+            return Ok(BTreeSet::new());
+        }
+        let keys = self.persons(leads);
+        persons::lock(tx, &keys).await?;
+        let merges = self.rule.is_some_and(|rule| rule.policy == DuplicatePolicy::Merge);
+        if merges && !keys.is_empty() {
+            let holders = persons::holders(tx, &keys).await?;
+            leads::lock_all(tx, &[], &holders).await?;
+        }
+        Ok(keys)
     }
 
     /// Stores one lead, or does what the portal wants done with one of a person who asked before.

@@ -245,7 +245,8 @@ pub async fn convert(
         return Err(WorkFault::SoldOtherwise(Box::new(sale)));
     }
     if new {
-        let event = converted(&lead, &sale, agent, currency);
+        let manager = switchyard_store::agents::manager_of(tx, agent).await?;
+        let event = CommissionEvent { manager, ..converted(&lead, &sale, agent, currency) };
         conversion::record(tx, &[event], cause).await.map_err(|fault| match fault {
             RecordFault::Store(fault) => WorkFault::Store(fault),
             fault => WorkFault::Commission(fault),

@@ -40,6 +40,7 @@ pub mod backup;
 mod bodies_compress;
 mod commission_batch;
 mod commission_book;
+mod commission_catch_up;
 mod commission_close;
 mod commission_entries;
 mod commission_gather;
@@ -84,6 +85,7 @@ mod webhook_tend;
 pub use bodies_compress::CompressBodies;
 pub use commission_batch::BookFault;
 pub use commission_book::BookCommission;
+pub use commission_catch_up::CatchUpCommissions;
 pub use commission_close::{CloseFault, ClosePeriod, month_of};
 pub use commission_payout::CommissionPayout;
 pub use commission_recompute::{Difference, RecomputeCommissions, Recomputed, recompute};
@@ -137,6 +139,7 @@ pub fn registry() -> Registry<Platform> {
         .with::<WatchPortals>()
         .with::<CompressBodies>()
         .with::<BookCommission>()
+        .with::<CatchUpCommissions>()
         .with::<RecomputeCommissions>()
         .with::<ClosePeriod>()
         .with::<SequenceLedger>()
@@ -174,6 +177,7 @@ pub fn schedules() -> Vec<ScheduleSpec> {
         // It enqueues the backups that are due, each at its own time.
         utc("watch backups", "15 * * * * *", backup::WatchBackups::KIND),
         utc("compress bodies", "10 * * * * *", CompressBodies::KIND),
+        utc("catch up with commissions", "25 */5 * * * *", CatchUpCommissions::KIND),
         utc("sequence the ledger", "*/10 * * * * *", SequenceLedger::KIND),
         utc("audit the ledger", "0 40 3 * * *", AuditLedger::KIND),
         // What arrives within the first two days of a month still counts in the one before.

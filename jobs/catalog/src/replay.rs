@@ -12,13 +12,14 @@ use crate::judging::{placed, verdict};
 use crate::keeping::Keeper;
 use lead::Again;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use switchyard_domain::duplicates::PersonKey;
 use switchyard_domain::mapping::{Judged, Judgement};
 use switchyard_domain::{EventId, FieldFault, LeadId};
 use switchyard_queue::NewJob;
 use switchyard_store::events::{self, EventState, EventToProcess};
 use switchyard_store::leads::{self, Lead};
-use switchyard_store::{Db, Result, Scope, Tx};
+use switchyard_store::{Db, Result, Scope, Tx, persons};
 
 /// What today's mapping makes of one event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,6 +87,74 @@ pub async fn again(
     id: EventId,
     stamp: impl Fn(NewJob) -> NewJob,
 ) -> Result<EventReplay> {
+    let locked = Locked::these(tx, &[id]).await?;
+    let told = locked.again(tx, id, stamp).await?;
+    locked.free(tx).await?;
+    Ok(told)
+}
+
+/// What judging several events again may touch, locked until the end of the transaction: the events, the
+/// persons of their leads, and the leads, in the order in which everybody locks.
+pub(crate) struct Locked {
+    persons: BTreeSet<PersonKey>,
+}
+
+impl Locked {
+    pub(crate) async fn these(tx: &mut Tx, ids: &[EventId]) -> Result<Self> {
+        events::lock_all(tx, ids).await?;
+        let mut persons = BTreeSet::new();
+        for id in ids {
+            persons.extend(persons_of(tx, *id).await?);
+        }
+        persons::lock(tx, &persons).await?;
+        let holders = persons::holders(tx, &persons).await?;
+        leads::lock_all(tx, ids, &holders).await?;
+        Ok(Self { persons })
+    }
+
+    /// Judges one of the events.
+    pub(crate) async fn again(
+        &self,
+        tx: &mut Tx,
+        id: EventId,
+        stamp: impl Fn(NewJob) -> NewJob,
+    ) -> Result<EventReplay> {
+        judge_again(tx, id, &self.persons, stamp).await
+    }
+
+    /// Ends the work on them.
+    pub(crate) async fn free(self, tx: &mut Tx) -> Result<()> {
+        persons::unlock(tx, &self.persons).await
+    }
+}
+
+/// Whom the leads of an event are about by today's settings, if its portal looks for that.
+async fn persons_of(tx: &mut Tx, id: EventId) -> Result<BTreeSet<PersonKey>> {
+    let event = events::load(tx, id).await?;
+    let looks = event.settings.as_ref().is_ok_and(|settings| settings.duplicates.is_some());
+    if !looks || matches!(event.state, EventState::Received | EventState::Held) {
+        return Ok(BTreeSet::new());
+    }
+    let verdict = verdict(&event);
+    let (Some(settings), Ok(Judgement::Leads(judged))) = (&verdict.settings, &verdict.judgement)
+    else {
+        return Ok(BTreeSet::new());
+    };
+    let standing = leads::of_event(tx, id).await?;
+    let none = BTreeSet::new();
+    let again =
+        Again { event: &event, settings: Some(settings), standing: &standing, locked: &none };
+    let mut persons = Keeper::new(&event, settings.duplicates.as_ref()).persons(judged);
+    persons.extend(again.persons(judged));
+    Ok(persons)
+}
+
+async fn judge_again(
+    tx: &mut Tx,
+    id: EventId,
+    locked: &BTreeSet<PersonKey>,
+    stamp: impl Fn(NewJob) -> NewJob,
+) -> Result<EventReplay> {
     let event = events::lock(tx, id).await?;
     let mut told = EventReplay {
         event: id,
@@ -101,14 +170,14 @@ pub async fn again(
         told.left = Some("it was not judged yet; its job does that by today's settings");
         return Ok(told);
     }
-    let standing = leads::lock_of_event(tx, id).await?;
+    let standing = leads::of_event(tx, id).await?;
     let verdict = verdict(&event);
     match verdict.judgement {
         Ok(Judgement::Leads(judged)) => {
             let rule = verdict.settings.as_ref().and_then(|s| s.duplicates.as_ref());
             let mut keeper = Keeper::new(&event, rule);
-            let again =
-                Again { event: &event, settings: verdict.settings.as_deref(), standing: &standing };
+            let settings = verdict.settings.as_deref();
+            let again = Again { event: &event, settings, standing: &standing, locked };
             told.leads = all(tx, &again, &mut keeper, judged, &mut told.reasons).await?;
             keeper.enqueue(tx, stamp).await?;
         }

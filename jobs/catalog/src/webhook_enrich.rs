@@ -88,14 +88,15 @@ fn token(portal: &Portal) -> Option<FetchToken> {
     })
 }
 
-/// Writes the whole lead down and sets its distribution going, in one commit.
+/// Writes the whole lead down and sets its distribution going, in one commit. Event, persons, leads: the
+/// order in which everybody locks.
 async fn complete(cx: &Context<Platform>, lead: &Lead, fetched: &Value) -> JobResult {
     let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
-    let standing = leads::lock(&mut tx, lead.id).await.or_fail()?;
+    let event = events::lock(&mut tx, lead.event).await.or_fail()?;
+    let standing = leads::get(&mut tx, lead.id).await.or_fail()?;
     if standing.state != LeadState::Pending {
         return tx.done().await;
     }
-    let event = events::load(&mut tx, lead.event).await.or_fail()?;
     let settings = verdict(&event).settings;
     let whole = match settings.as_ref().map(|s| s.enrich(standing.data.clone(), fetched)) {
         Some(Ok(whole)) => whole,
@@ -108,31 +109,39 @@ async fn complete(cx: &Context<Platform>, lead: &Lead, fetched: &Value) -> JobRe
         }
     };
     let rule = settings.as_ref().and_then(|s| s.duplicates.as_ref());
+    let keys = rule.map(|rule| rule.keys(lead.portal, &whole)).unwrap_or_default();
+    let person = rule.map(|rule| Person { rule, event: &event, lead: lead.id });
     let mut first = None;
-    if let Some(rule) = rule {
-        let person = Person { rule, event: &event, lead: lead.id };
-        let keys = rule.keys(lead.portal, &whole);
-        if let Claim::SeenBy(id) = person.claim(&mut tx, &keys).await.or_fail()? {
-            first = Some(id);
-            let why = match person.meet(&mut tx, &keys, id, &whole).await.or_fail()? {
-                Met::Stands => {
-                    first = None;
-                    None
-                }
-                Met::Linked => None,
-                Met::Merged(_) => {
-                    Some(format!("The same person asked before: it completed lead {id}."))
-                }
-                Met::Refused(fault) => Some(fault.message),
-            };
-            if let Some(why) = why {
-                // The portal wants no second lead: it is never given out.
-                let as_what = (LeadState::Duplicate, first);
-                leads::fetched(&mut tx, lead.id, &whole, fetched, as_what).await.or_fail()?;
-                let reason = [FieldFault::new("person", "duplicate_person", why)];
-                events::note_partial(&mut tx, event.id, &reason).await.or_fail()?;
-                return tx.done().await;
+    if let Some(person) = &person
+        && let Claim::SeenBy(id) = person.claim(&mut tx, &keys).await.or_fail()?
+    {
+        first = Some(id);
+    }
+    let both: Vec<LeadId> = first.into_iter().chain([lead.id]).collect();
+    leads::lock_all(&mut tx, &[], &both).await.or_fail()?;
+    let locked = leads::get(&mut tx, lead.id).await.or_fail()?;
+    if (locked.state, &locked.data) != (LeadState::Pending, &standing.data) {
+        return Err(JobError::retry("somebody changed the lead at this moment"));
+    }
+    if let (Some(person), Some(id)) = (&person, first) {
+        let why = match person.meet(&mut tx, &keys, id, &whole).await.or_fail()? {
+            Met::Stands => {
+                first = None;
+                None
             }
+            Met::Linked => None,
+            Met::Merged(_) => {
+                Some(format!("The same person asked before: it completed lead {id}."))
+            }
+            Met::Refused(fault) => Some(fault.message),
+        };
+        if let Some(why) = why {
+            // The portal wants no second lead: it is never given out.
+            let as_what = (LeadState::Duplicate, first);
+            leads::fetched(&mut tx, lead.id, &whole, fetched, as_what).await.or_fail()?;
+            let reason = [FieldFault::new("person", "duplicate_person", why)];
+            events::note_partial(&mut tx, event.id, &reason).await.or_fail()?;
+            return tx.done().await;
         }
     }
     let as_what = (LeadState::New, first);

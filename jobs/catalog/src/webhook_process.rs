@@ -10,7 +10,7 @@ use switchyard_domain::mapping::{Judged, Judgement};
 use switchyard_domain::{EventId, FieldFault, LeadId};
 use switchyard_queue::{Context, Job, JobResult, QueueName};
 use switchyard_store::events::{self, EventState};
-use switchyard_store::{Result, Tx};
+use switchyard_store::{Result, Tx, persons};
 
 /// Judges one event.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,7 +32,8 @@ impl Job for ProcessWebhook {
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {
         let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
-        let event = events::load(&mut tx, self.event).await.or_fail()?;
+        // Event, persons, leads: the order in which everybody locks.
+        let event = events::lock(&mut tx, self.event).await.or_fail()?;
         if event.state == EventState::Processed {
             return tx.done().await;
         }
@@ -75,6 +76,7 @@ async fn keep_all(
     judged: Vec<Judged>,
 ) -> Result<(bool, Vec<LeadId>, Vec<FieldFault>)> {
     let (mut stored, mut made, mut faults, many) = (false, Vec::new(), Vec::new(), judged.len());
+    let locked = keeper.lock(tx, &judged).await?;
     for (n, judged) in judged.into_iter().enumerate() {
         let whole = judged.fetch.is_none();
         match keeper.keep(tx, i32::try_from(n).unwrap_or(i32::MAX), judged).await? {
@@ -88,5 +90,6 @@ async fn keep_all(
             _ => stored = true,
         }
     }
+    persons::unlock(tx, &locked).await?;
     Ok((stored, made, faults))
 }

@@ -1,9 +1,11 @@
 //! `webhook.replay`: judges the events of a range again, in small steps that are kept.
 
 use crate::fault::OrFail;
+use crate::replay::Locked;
 use crate::{Platform, queues, replay};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use switchyard_domain::EventId;
 use switchyard_queue::{Context, Job, JobError, JobResult, Options, QueueName};
 use switchyard_store::events::{self, EventMark};
 use switchyard_store::replays::{self, MOST_KEPT, Replay};
@@ -86,11 +88,13 @@ async fn apply(
     replay: &mut Replay,
     next: &[EventMark],
 ) -> switchyard_store::Result<()> {
+    let ids: Vec<EventId> = next.iter().map(|mark| mark.id).collect();
+    let locked = Locked::these(tx, &ids).await?;
     for mark in next {
-        let told = replay::again(tx, mark.id, |job| cx.follow_up(job)).await?;
+        let told = locked.again(tx, mark.id, |job| cx.follow_up(job)).await?;
         keep(replay, &told, *mark);
     }
-    Ok(())
+    locked.free(tx).await
 }
 
 /// One bad event must not hold up the others: it is counted as failed and passed over.

@@ -201,6 +201,12 @@ impl PortalSettings {
 
     fn check_api_key(&self, faults: &mut Vec<FieldFault>) {
         faults.extend(self.api_key.faults());
+        let rows = self.door.body.body_type.is_some_and(|kind| !kind.has_one_member());
+        if rows && self.api_key.is_in_body() {
+            let message = "A body of rows has no single place for a key: let the sender put it into a \
+                           header, the path or the query, or send JSON, XML or a form.";
+            faults.push(FieldFault::new("/api_key/in", "no_place_for_key", message));
+        }
         let known_otherwise = self.signature.is_some() || !self.door.ip_allow.is_empty();
         if self.api_key == ApiKeyPlace::None && !known_otherwise {
             faults.push(FieldFault::new(

@@ -5,6 +5,7 @@ mod directory;
 mod s3;
 mod s3_fault;
 mod s3_read;
+mod s3_role;
 mod s3_upload;
 
 pub use config::{ArchiveConfig, ArchiveKind, DirectoryConfig, LockMode, S3Config, Sse};
@@ -129,7 +130,8 @@ pub trait Archive: Send + Sync {
     fn name(&self) -> &str;
     /// Begins an object. One of the same key is replaced when it is finished.
     async fn create(&self, key: &str) -> Result<Box<dyn Upload>, ArchiveFault>;
-    /// Writes a small object if none of its key is there: of several at once one wins.
+    /// Writes a small object if none of its key is there: of several at once one wins. A store that cannot
+    /// rule that out is [`ArchiveFault::Refused`].
     async fn put_new(&self, key: &str, content: Bytes) -> Result<(), ArchiveFault>;
     /// Reads an object from byte `from` on.
     async fn read(

@@ -289,6 +289,8 @@ pub struct ClaimedJob {
     pub fence: Fence,
     /// Who holds it.
     pub worker: WorkerId,
+    /// How long the claim stands without being renewed.
+    pub lease: Duration,
     /// Its lane.
     pub lane: LaneId,
     /// The stored kind (may be an alias).

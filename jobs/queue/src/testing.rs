@@ -120,6 +120,7 @@ impl<S: Clone + Send + Sync + 'static> Trial<S> {
             id: new.id,
             fence: Fence(1),
             worker: WorkerId(1),
+            lease: Duration::from_secs(30),
             lane: LaneId(1),
             kind: new.kind.into_owned(),
             args: new.args,

@@ -181,6 +181,7 @@ fn claimed(kind: &str, args: serde_json::Value) -> Arc<ClaimedJob> {
         id: JobId::new(),
         fence: Fence(1),
         worker: WorkerId(1),
+        lease: Duration::from_secs(30),
         lane: LaneId(1),
         kind: kind.to_owned(),
         args,

@@ -79,6 +79,34 @@ pub async fn upsert(
     Ok(())
 }
 
+/// Says who an agent's manager is: another agent of the same agency, or nobody. The manager gets what a
+/// plan's split gives to managers, of what is sold from then on. Gives whether there is such an agent.
+///
+/// # Errors
+/// The constraint `agents_manager` if the manager is no agent of the agency, `agents_own_manager` if it
+/// is the agent itself.
+pub async fn set_manager(tx: &mut Tx, id: AgentId, manager: Option<AgentId>) -> Result<bool> {
+    let done = sqlx::query("update switchyard.agents set manager_id = $2 where id = $1")
+        .bind(id.0)
+        .bind(manager.map(|m| m.0))
+        .execute(tx.conn())
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Who an agent's manager is.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn manager_of(tx: &mut Tx, id: AgentId) -> Result<Option<AgentId>> {
+    let found: Option<Option<uuid::Uuid>> =
+        sqlx::query_scalar("select manager_id from switchyard.agents where id = $1")
+            .bind(id.0)
+            .fetch_optional(tx.conn())
+            .await?;
+    Ok(found.flatten().map(AgentId))
+}
+
 /// Says whether an agent is told about leads; gives whether there is such an agent.
 ///
 /// # Errors

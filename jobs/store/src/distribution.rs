@@ -28,7 +28,7 @@ stored_words! {
         RoundRobin = "round_robin",
         /// Nobody covers the place; among those who take everything it was its turn.
         CatchAll = "catch_all",
-        /// An operator chose it.
+        /// An operator chose it, or it entered the lead itself.
         Manual = "manual",
     }
 }
@@ -167,6 +167,36 @@ pub async fn assign(tx: &mut Tx, new: &NewAssignment) -> Result<Audience> {
         phone: first.try_get("agency_phone")?,
         agents: rows.iter().filter(present).map(agent).collect::<sqlx::Result<_>>()?,
     })
+}
+
+/// Gives a new lead to an agency that need not be asked, and leaves everybody's turns as they are; gives
+/// the assignment. Platform scope, with the lead locked.
+///
+/// # Errors
+/// Constraint `lead_assignments_one_open` if an agency has the lead already.
+pub async fn keep(
+    tx: &mut Tx,
+    lead: LeadId,
+    agency: AgencyId,
+    explanation: &str,
+) -> Result<AssignmentId> {
+    let id = AssignmentId::new();
+    sqlx::query(
+        "with given as (
+           insert into switchyard.lead_assignments
+             (id, lead_id, agency_id, state, reason, explanation, responded_at)
+           values ($1, $2, $3, 'accepted', 'manual', $4, now())
+         )
+         update switchyard.leads set state = 'accepted', agency_id = $3, updated_at = now()
+         where id = $2",
+    )
+    .bind(id.0)
+    .bind(lead.0)
+    .bind(agency.0)
+    .bind(explanation)
+    .execute(tx.conn())
+    .await?;
+    Ok(id)
 }
 
 /// Writes down that nobody may get the lead; gives whether that is new. Platform scope, with the lead

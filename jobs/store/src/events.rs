@@ -14,7 +14,7 @@ pub use judged::{hold, mark_ignored, mark_processed, mark_rejected, note_partial
 pub use settings::ReadSettings;
 pub(crate) use settings::SettingsCache;
 pub(crate) use straight::IngestLines;
-pub use walk::{EventMark, Range, count_in, lock, next_in, now};
+pub use walk::{EventMark, Range, count_in, lock, lock_all, next_in, now};
 
 use crate::words::{stored_words, word};
 use crate::{Result, StoreFault, Tx};
@@ -131,7 +131,7 @@ where
     F: FnOnce(PortalId) -> Result<NewJob, serde_json::Error>,
 {
     let row = sqlx::query(
-        "select portal_id, state from switchyard.webhook_events where id = $1 for update",
+        "select portal_id, state from switchyard.webhook_events where id = $1 for no key update",
     )
     .bind(id.0)
     .fetch_one(tx.conn())

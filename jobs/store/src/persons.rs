@@ -1,8 +1,13 @@
 //! Persons that were seen. The table's primary key decides who was first, also between two deliveries
 //! at the same instant: the second waits for the first to commit and then sees it. Platform scope.
+//!
+//! Whoever judges events locks rows in one order, so that no two of them wait for each other in a
+//! circle: first events by `(received_at, id)` ([`crate::events::lock_all`]), then persons by their key
+//! ([`lock`], or a single [`claim`]), then leads by their id ([`crate::leads::lock_all`]).
 
 use crate::{Result, Tx};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use switchyard_domain::LeadId;
 use switchyard_domain::duplicates::PersonKey;
@@ -19,6 +24,62 @@ pub enum Claim {
     /// By this lead's event. Keys that were free are the new lead's; see [`hand_over`] and
     /// [`release`].
     SeenBy(LeadId),
+}
+
+/// Locks persons until the end of the transaction, those too that nobody has seen yet. Whoever claims
+/// several persons one after the other locks all of them first, and ends with [`unlock`].
+///
+/// # Errors
+/// If the database is not available.
+pub async fn lock(tx: &mut Tx, keys: &BTreeSet<PersonKey>) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    // Seen before all time, a person is free for whoever claims it.
+    sqlx::query(
+        "insert into switchyard.person_keys as k (key, lead_id, seen_at, expires_at)
+         select key, $2, '-infinity', '-infinity'
+         from unnest($1::bytea[]) with ordinality as u (key, n) order by n
+         on conflict (key) do update set lead_id = k.lead_id where false",
+    )
+    .bind(keys.iter().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
+    .bind(uuid::Uuid::nil())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Forgets the persons among those that were locked whom nobody claimed. They stay locked.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn unlock(tx: &mut Tx, keys: &BTreeSet<PersonKey>) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("delete from switchyard.person_keys where key = any($1) and seen_at = '-infinity'")
+        .bind(keys.iter().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// The leads by which these persons were seen.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn holders(tx: &mut Tx, keys: &BTreeSet<PersonKey>) -> Result<Vec<LeadId>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let leads: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "select distinct lead_id from switchyard.person_keys
+         where key = any($1) and seen_at > '-infinity'",
+    )
+    .bind(keys.iter().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(leads.into_iter().map(LeadId).collect())
 }
 
 /// Claims a person for a lead whose event came at `at`. The keys must be sorted.

@@ -134,13 +134,17 @@ pub async fn get(tx: &mut Tx, id: PortalId) -> Result<Portal> {
     Ok(portal(&row)?)
 }
 
+/// The code of the portal that leads entered by hand belong to. Nobody sends to it, so nobody can miss
+/// what it sends.
+pub const BY_HAND: &str = "by-hand";
+
 /// The portal of what people enter by hand, made if it is not there. Nobody has a key of it: what
 /// stands for one is the hash of nothing that anybody knows.
 ///
 /// # Errors
 /// If the database refuses it.
-pub async fn by_hand(tx: &mut Tx, code: &str, name: &str, settings: &Value) -> Result<Portal> {
-    if let Some(portal) = by_code(tx, code).await? {
+pub async fn by_hand(tx: &mut Tx, name: &str, settings: &Value) -> Result<Portal> {
+    if let Some(portal) = by_code(tx, BY_HAND).await? {
         return Ok(portal);
     }
     sqlx::query(
@@ -149,12 +153,12 @@ pub async fn by_hand(tx: &mut Tx, code: &str, name: &str, settings: &Value) -> R
          on conflict (code) do nothing",
     )
     .bind(PortalId::new().0)
-    .bind(code)
+    .bind(BY_HAND)
     .bind(name)
     .bind(settings)
     .execute(tx.conn())
     .await?;
-    by_code(tx, code).await?.ok_or(StoreFault::NotFound)
+    by_code(tx, BY_HAND).await?.ok_or(StoreFault::NotFound)
 }
 
 /// Every portal, by code.

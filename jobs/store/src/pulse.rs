@@ -2,6 +2,7 @@
 //! silent for longer than is usual. Platform scope.
 
 use crate::events::EventMark;
+use crate::portals::BY_HAND;
 use crate::{Db, Result, Scope, Tx};
 use sqlx::Row;
 use std::time::Duration;
@@ -75,7 +76,7 @@ pub struct PulseChange {
 ///
 /// Usual is the 99th percentile of the gaps of 14 days, or the longest gap of a day if half of the days
 /// have one as long (nights), and at least an hour. With fewer than 20 gaps nothing is said. A portal
-/// that is closed is not silent.
+/// that is closed is not silent, and neither is the one of leads that people enter: nobody sends to it.
 ///
 /// # Errors
 /// If the database is not available.
@@ -106,7 +107,7 @@ pub async fn judge(tx: &mut Tx) -> Result<Vec<PulseChange>> {
            from often o join daily d on d.portal_id = o.portal_id
          ), now_silent as (
            select p.portal_id, p.silent_since, u.gap, t.code,
-             case when t.active and p.last_event_at + u.gap < now() - interval '1 minute'
+             case when t.active and t.code <> $1 and p.last_event_at + u.gap < now() - interval '1 minute'
                then coalesce(p.silent_since, p.last_event_at + u.gap) end as since
            from switchyard.portal_pulse p
            join switchyard.portals t on t.id = p.portal_id
@@ -120,6 +121,7 @@ pub async fn judge(tx: &mut Tx) -> Result<Vec<PulseChange>> {
            coalesce(extract(epoch from gap), 0)::float8 as gap
          from now_silent where (since is null) <> (silent_since is null) order by code",
     )
+    .bind(BY_HAND)
     .fetch_all(tx.conn())
     .await?;
     let change = |row: &sqlx::postgres::PgRow| {

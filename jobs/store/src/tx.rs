@@ -9,6 +9,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, SqlStr, Transaction};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
 use switchyard_domain::AgencyId;
 use switchyard_queue::{
     ClaimedJob, Enqueued, Held, JobError, JobResult, NewJob, Outcome, SettleAs, Settled,
@@ -84,15 +85,18 @@ impl Tx {
     /// # Errors
     /// If the commit failed. When the connection broke during it, the outcome is unknown.
     pub async fn commit(self) -> Result<()> {
-        self.inner.commit().await?;
-        if self.resubscribed {
-            self.db.subscriptions().forget();
-        }
-        if !self.wakes.is_empty() {
-            let wakes: Vec<WakeToken> = self.wakes.into_iter().collect();
-            self.db.wake().send(&wakes);
-        }
-        Ok(())
+        to_its_end(async move {
+            self.inner.commit().await?;
+            if self.resubscribed {
+                self.db.subscriptions().forget();
+            }
+            if !self.wakes.is_empty() {
+                let wakes: Vec<WakeToken> = self.wakes.into_iter().collect();
+                self.db.wake().send(&wakes);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Undoes everything.
@@ -100,7 +104,7 @@ impl Tx {
     /// # Errors
     /// If the database is not available; then it rolls back by itself.
     pub async fn rollback(self) -> Result<()> {
-        Ok(self.inner.rollback().await?)
+        to_its_end(async move { Ok(self.inner.rollback().await?) }).await
     }
 
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
@@ -122,6 +126,16 @@ impl Tx {
     }
 }
 
+/// Ends a transaction whatever becomes of the caller: dropped half way, a commit that has happened would
+/// wake nobody, and what sqlx then rolls back is no transaction any more.
+async fn to_its_end<F>(end: F) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let ended = tokio::spawn(end).await;
+    ended.unwrap_or(Err(StoreFault::Unavailable(sqlx::Error::WorkerCrashed)))
+}
+
 /// `begin` with the scope, in one round trip: every transaction pays for it. An id is the only
 /// text that is put into a statement anywhere; a UUID has no character that could end a literal.
 fn begin_in(scope: Scope) -> SqlStr {
@@ -139,6 +153,8 @@ fn begin_in(scope: Scope) -> SqlStr {
 pub struct JobTx {
     tx: Tx,
     held: Held,
+    lease: Duration,
+    begun: Instant,
 }
 
 impl Db {
@@ -157,8 +173,8 @@ impl Db {
     pub async fn begin_job_as(&self, job: &ClaimedJob, scope: Scope) -> Result<JobTx> {
         let held = Held { id: job.id, fence: job.fence };
         let mut tx = self.begin(scope).await?;
-        settle::lock(tx.conn(), held).await?;
-        Ok(JobTx { tx, held })
+        settle::lock(tx.conn(), held, job.lease).await?;
+        Ok(JobTx { tx, held, lease: job.lease, begun: Instant::now() })
     }
 }
 
@@ -189,11 +205,15 @@ impl JobTx {
         self.finish(SettleAs::Cancelled(reason.into())).await
     }
 
-    /// Commits what was written so far; the job goes on running.
+    /// Commits what was written so far; the job goes on running. While the transaction lasted nobody could
+    /// take the job, but nobody could renew its lease either: if that was long, it is renewed here.
     ///
     /// # Errors
     /// If the commit failed.
-    pub async fn commit(self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
+        if self.begun.elapsed() > self.lease / 3 {
+            settle::extend(self.tx.conn(), self.held, self.lease).await?;
+        }
         self.tx.commit().await
     }
 

@@ -4,6 +4,7 @@ mod backup;
 mod commission;
 mod endpoints;
 mod limits;
+mod plans;
 mod portals;
 mod search;
 
@@ -11,6 +12,7 @@ pub(super) use backup::{Backup, Release, Restore, Taking};
 pub(super) use commission::Commission;
 pub(super) use endpoints::{EndpointAdd, Endpoints, ResendArgs};
 pub(super) use limits::{Kinds, LimitFor, LimitSet, Limits};
+pub(super) use plans::{PlanApply, PlanAssign, Plans};
 pub(super) use portals::{
     Events, EventsList, EventsReplay, Leads, LeadsConvert, LeadsList, PortalApply, PortalRotate,
     PortalTest, Portals,
@@ -122,6 +124,11 @@ pub(super) enum Command {
     Commission {
         #[command(subcommand)]
         command: Commission,
+    },
+    /// Commission plans: check and apply documents, say for whom they hold, and who manages whom
+    Plans {
+        #[command(subcommand)]
+        command: Plans,
     },
     /// Keys of encrypted arguments: what lies under each, and changing them
     Keys {

@@ -1,4 +1,4 @@
-//! `commission`: recompute, close, audit, explain.
+//! `commission`: recompute, close, audit, explain, unbooked.
 
 use super::args::{Commission, Global};
 use super::jobs::{away, instant};
@@ -9,10 +9,14 @@ use crate::compose::Base;
 use crate::config::Needs;
 use chrono::{NaiveDate, Utc};
 use serde_json::{Value, json};
+use std::time::Duration;
 use switchyard_catalog::{BookFault, CloseFault, ClosePeriod, recompute};
-use switchyard_domain::{AgencyId, LeadId};
+use switchyard_domain::AgencyId;
 use switchyard_store::Scope;
+use switchyard_store::commissions::{self, EventRow, EventState, UnbookedFilter};
 use switchyard_store::ledger::{self, Entry, Figure, HeadSeen};
+use switchyard_store::payouts::entries_about;
+use uuid::Uuid;
 
 pub(super) async fn run(
     global: &Global,
@@ -25,7 +29,10 @@ pub(super) async fn run(
         Commission::Recompute { agency, post } => again(&base, *agency, *post, output).await,
         Commission::Close { agency, month } => close(&base, *agency, *month, output).await,
         Commission::Audit { root } => audit(&base, root, output).await,
-        Commission::Explain { lead } => explain(&base, *lead, output).await,
+        Commission::Explain { id } => explain(&base, *id, output).await,
+        Commission::Unbooked { state, agency, limit } => {
+            unbooked(&base, *state, *agency, i64::from(*limit), output).await
+        }
     };
     base.close().await;
     ended
@@ -113,24 +120,76 @@ async fn audit(base: &Base, roots: &[(u64, [u8; 32])], output: Output) -> Result
     if report.found == 0 { Ok(()) } else { Err(Failure::Said(1)) }
 }
 
-async fn explain(base: &Base, lead: LeadId, output: Output) -> Result<(), Failure> {
+async fn explain(base: &Base, id: Uuid, output: Output) -> Result<(), Failure> {
     let mut tx = base.db.begin(Scope::Platform).await.map_err(away)?;
-    let entries = ledger::of_lead(&mut tx, lead).await.map_err(away)?;
-    let mut told = Vec::with_capacity(entries.len());
-    for entry in entries {
+    let mut told = Vec::new();
+    for entry in entries_about(&mut tx, id).await.map_err(away)? {
+        let entry = ledger::entry(&mut tx, entry).await.map_err(away)?;
         let place = ledger::head_of(&mut tx, entry.id).await.map_err(away)?;
         told.push((entry, place));
     }
+    let events = commissions::about(&mut tx, id).await.map_err(away)?;
     tx.rollback().await.map_err(away)?;
-    if told.is_empty() {
-        let what = format!("nothing was booked for the lead {lead}");
-        return Err(Fault::new("not_found", what).remedy("look whether it converted").into());
+    if told.is_empty() && events.is_empty() {
+        let what = format!("nothing is known of {id}");
+        let remedy = "name a lead that converted, an event of a commission, or an entry";
+        return Err(Fault::new("not_found", what).remedy(remedy).into());
     }
-    let view: Vec<Value> =
-        told.iter().map(|(entry, place)| json!({ "entry": entry, "position": place })).collect();
+    let entries = told.iter().map(|(entry, place)| json!({ "entry": entry, "position": place }));
+    let view: Vec<Value> = entries.chain(events.iter().map(event_view)).collect();
     output.answer(&view, || {
-        let all: Vec<String> = told.iter().map(|(entry, place)| in_words(entry, *place)).collect();
+        let entries = told.iter().map(|(entry, place)| in_words(entry, *place));
+        let all: Vec<String> = entries.chain(events.iter().map(event_in_words)).collect();
         all.join("\n\n")
+    });
+    Ok(())
+}
+
+fn event_view(row: &EventRow) -> Value {
+    json!({ "event": row.event, "state": row.state, "reason": row.reason })
+}
+
+fn event_in_words(row: &EventRow) -> String {
+    let (event, kind) = (&row.event, row.event.kind.word().as_str());
+    format!("{kind} {} on {}\n{}", event.id, instant(event.occurred_at), row.in_words())
+}
+
+/// Lists what is not booked, each with the reason.
+async fn unbooked(
+    base: &Base,
+    state: Option<EventState>,
+    agency: Option<AgencyId>,
+    limit: i64,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut tx = base.db.begin(Scope::Platform).await.map_err(away)?;
+    let filter = UnbookedFilter { state, agency, older_than: Duration::ZERO, limit };
+    let found = commissions::unbooked(&mut tx, &filter).await.map_err(away)?;
+    tx.rollback().await.map_err(away)?;
+    let view: Vec<Value> = found
+        .iter()
+        .map(|(row, at)| {
+            let mut view = event_view(row);
+            view["received_at"] = json!(at);
+            view
+        })
+        .collect();
+    output.answer(&view, || {
+        let row = |(row, at): &(EventRow, chrono::DateTime<Utc>)| {
+            vec![
+                row.event.id.to_string(),
+                row.event.kind.word().as_str().to_owned(),
+                row.state.to_string(),
+                instant(*at),
+                row.event.agent.to_string(),
+                row.reason.clone().unwrap_or_default(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+        match rows.is_empty() {
+            true => "every event is booked".to_owned(),
+            false => table(&["EVENT", "WHAT", "STATE", "RECORDED", "AGENT", "REASON"], &rows),
+        }
     });
     Ok(())
 }

@@ -15,6 +15,7 @@ mod keys;
 mod leads;
 mod limits;
 pub(crate) mod output;
+mod plans;
 mod portals;
 mod portals_apply;
 mod run;
@@ -76,6 +77,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Events { command } => events::run(&global, &command, output).await,
         Command::Leads { command } => leads::run(&global, &command, output).await,
         Command::Commission { command } => commission::run(&global, &command, output).await,
+        Command::Plans { command } => plans::run(&global, &command, output).await,
         Command::Backup { command } => backup::run(&global, &command, output).await,
         Command::Restore(restore) => backup::restore(&global, &restore, output).await,
         Command::Release(release) => backup::release(&global, &release, output).await,

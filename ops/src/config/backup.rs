@@ -19,7 +19,7 @@ pub struct ArchiveSettings {
     pub endpoint: Option<url::Url>,
     /// The region.
     pub region: String,
-    /// Who signs in.
+    /// Who signs in; none: the machine's role.
     pub access_key: Option<String>,
     /// The password to it.
     pub secret_key: Option<SecretString>,
@@ -247,7 +247,10 @@ fn archive(r: &mut Reader, names: &Names) -> Option<ArchiveSettings> {
     let place: Option<String> = r.optional(names.place.0, names.place.1);
     let endpoint = r.optional(names.endpoint, "Its S3 server, if it is not Amazon's");
     let region = r.get(names.region, "us-east-1".to_owned(), "Its region");
-    let access_key: Option<String> = r.optional(names.access_key, "Its access key");
+    let access_key: Option<String> = r.optional(
+        names.access_key,
+        "Its access key; not set: AWS_* of the environment, or the machine's role",
+    );
     let secret_key = r.secret(names.secret_key, "The secret to the access key", any);
     let sse = r.get(names.sse, false, "Whether the S3 server encrypts what it stores, too");
     let lock_days =

@@ -1,12 +1,14 @@
-//! The demo: portals, agencies with territories and agents, and an administrator, all with
+//! The demo: portals, agencies with territories, agents and sales, and an administrator, all with
 //! credentials of their own that stay the same from start to start.
 
 mod data;
 mod plan;
+mod sales;
 mod seed;
 
 pub use data::{PortalSeed, portal_seeds};
 pub use plan::{AccountPlan, DemoPlan, PortalPlan};
+pub use sales::sell;
 pub use seed::apply;
 
 use serde::Serialize;

@@ -10,8 +10,9 @@ use secrecy::SecretString;
 use std::path::Path;
 use std::time::Duration;
 use switchyard_queue::JobState;
+use switchyard_store::commissions::{self, Backlog};
 use switchyard_store::inspect::{self, ServerFacts};
-use switchyard_store::{DbConfig, StoreFault, jobs, pulse, sealing};
+use switchyard_store::{DbConfig, Scope, StoreFault, jobs, pulse, sealing};
 
 /// Connections of one process beside its pools: claim 1, settle 2, renew 1, presence 1, wake-ups 2,
 /// scheduler 1.
@@ -24,6 +25,8 @@ const SKEW: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
 const ROOM: [u64; 2] = [2 << 30, 256 << 20];
 /// Work that waits this long has nobody to do it.
 const STUCK: Duration = Duration::from_secs(300);
+/// The booking of an event is enqueued again after five minutes, and looked for every five.
+const UNBOOKED: Duration = Duration::from_secs(900);
 
 /// The folder's disk; the folder's parent while there is none yet.
 pub(super) fn disk(folder: &Path) -> Finding {
@@ -195,7 +198,37 @@ pub(super) async fn running(base: &Base) -> Vec<Finding> {
         Ok(silent) => of_portals(&silent),
         Err(e) => away("portals", e),
     };
-    vec![leader, workers, queues, keys, portals]
+    let commissions = match backlog(base).await {
+        Ok(open) => of_commissions(&open),
+        Err(e) => away("commissions", e),
+    };
+    vec![leader, workers, queues, keys, portals, commissions]
+}
+
+async fn backlog(base: &Base) -> Result<Backlog, StoreFault> {
+    let mut tx = base.db.begin(Scope::Platform).await?;
+    let open = commissions::backlog(&mut tx).await?;
+    tx.rollback().await?;
+    Ok(open)
+}
+
+/// Whether events wait for their booking for longer than the catch-up lets them.
+fn of_commissions(open: &Backlog) -> Finding {
+    let Backlog { pending, oldest_pending, waiting, refused } = *open;
+    let oldest = oldest_pending.unwrap_or_default();
+    let rest = format!("{waiting} wait for their conversion, {refused} were refused");
+    if oldest > UNBOOKED {
+        return Finding::warn(
+            "commissions",
+            format!(
+                "{pending} events wait for their booking, the oldest for {}; {rest}",
+                written_duration(Duration::from_secs(oldest.as_secs()))
+            ),
+            "`switchyard commission unbooked` lists them; look why their jobs fail: \
+             `switchyard jobs list --kind commission.book --state discarded`",
+        );
+    }
+    Finding::ok("commissions", format!("{pending} events are being booked; {rest}"))
 }
 
 fn of_portals(silent: &[String]) -> Finding {

@@ -26,6 +26,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use switchyard::local::postgres::{Postgres, Tuning};
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Webhooks taken in before the whole line is run.
 const LEADS: u64 = 5_000;
 

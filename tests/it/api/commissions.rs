@@ -215,3 +215,48 @@ async fn statements_are_drawn_up_as_pdf_and_csv_and_sent_by_a_job() {
     let again = json_of(front.post(&send, &Value::Null).bearer_auth(&mine), 202).await;
     assert_eq!(again["data"]["job_id"], sent["data"]["job_id"], "one job at a time");
 }
+
+#[tokio::test]
+async fn an_event_that_was_refused_is_explained_by_its_reason() {
+    use switchyard_domain::commission::{CommissionEvent, EventKind};
+    use switchyard_domain::{CommissionEventId, LeadId};
+    use switchyard_store::commissions::{self, EventState, Settle};
+    let front = Front::new().await;
+    let (mine, me) = front.agency("me@nowak.example").await;
+    let (theirs, _) = front.agency("they@other.example").await;
+    let event = CommissionEvent {
+        id: CommissionEventId::new(),
+        kind: EventKind::Converted,
+        lead: Some(LeadId::new()),
+        agency: AgencyId(me),
+        agent: AgentId::new(),
+        manager: None,
+        portal: None,
+        product: None,
+        occurred_at: Utc::now(),
+        received_at: Utc::now(),
+        amount: None,
+        fee: None,
+        of: None,
+    };
+    let refused = Settle {
+        id: event.id,
+        state: EventState::Refused,
+        group: None,
+        reason: Some("it has no amount".to_owned()),
+    };
+    let mut tx = front.test.db.begin(Scope::Platform).await.unwrap();
+    commissions::record(&mut tx, std::slice::from_ref(&event)).await.unwrap();
+    commissions::settle(&mut tx, &[refused]).await.unwrap();
+    tx.commit().await.unwrap();
+    for id in [event.id.0, event.lead.unwrap().0] {
+        let path = format!("/api/v1/commissions/{id}/explain");
+        let told = json_of(front.get(&path).bearer_auth(&mine), 200).await;
+        let [told] = &items(&told)[..] else { panic!("one event: {told}") };
+        assert_eq!(told["state"], "refused");
+        assert_eq!(told["reason"], "it has no amount");
+        assert_eq!(told["sentence"], "Refused: it has no amount.");
+        assert_eq!((&told["period"], &told["postings"]), (&Value::Null, &json!([])));
+        json_of(front.get(&path).bearer_auth(&theirs), 404).await;
+    }
+}

@@ -105,6 +105,12 @@ async fn a_key_in_the_body_is_compared_and_masked() {
     json_of(send("application/x-www-form-urlencoded", "google_key=test-google-key&x=1"), 202).await;
     let (body, ..) = newest(&front).await;
     assert_eq!(String::from_utf8(body).unwrap(), "google_key=***************&x=1");
+    json_of(send("text/xml", "<google_key>test-google-key</google_key>"), 202).await;
+    let (body, .., redacted) = newest(&front).await;
+    assert!(redacted);
+    assert_eq!(String::from_utf8(body).unwrap(), "<google_key>***************</google_key>");
+    json_of(send("text/xml", "<google_key>test-google-kez</google_key>"), 401).await;
+    json_of(send("text/csv", "google_key,email\ntest-google-key,a@example.com\n"), 415).await;
     for wrong in [r#"{"google_key": "test-google-kez"}"#, r#"{"google_key": ["x"]}"#, "{}", "[]"] {
         let refused = json_of(send("application/json", wrong), 401).await;
         assert_eq!(code_of(&refused), "invalid_api_key", "{wrong}");

@@ -137,3 +137,32 @@ async fn a_lead_that_nobody_could_get_is_given_out_anew_when_its_place_is_mended
     let given = "select count(*) from engine.jobs where kind = 'lead.distribute'";
     assert_eq!(count(&mut owner, given).await, 1);
 }
+
+#[tokio::test]
+async fn an_agency_keeps_the_lead_that_it_enters_and_takes_nobodys_turn() {
+    let front = Front::new().await;
+    let (mine, me) = front.agency("me@nowak.example").await;
+    let (theirs, _) = front.agency("they@other.example").await;
+    let ann = super::leads_work::agent(&front, me, "Ann").await;
+    let made = json_of(front.post(CREATE, &jan()).bearer_auth(&mine), 201).await;
+    let path = format!("/api/v1/leads/{}", made["data"]["id"].as_str().unwrap());
+    let lead = json_of(front.get(&path).bearer_auth(&mine), 200).await["data"]["lead"].clone();
+    assert_eq!(lead["state"], "accepted");
+    json_of(front.get(&path).bearer_auth(&theirs), 404).await;
+    let list = json_of(front.get("/api/v1/leads/list").bearer_auth(&mine), 200).await;
+    assert_eq!(list["data"]["items"].as_array().unwrap().len(), 1);
+    let mut owner = front.owner().await;
+    for none in [
+        "select count(*) from engine.jobs where kind = 'lead.distribute'",
+        "select count(*) from switchyard.lead_distribution_sequence",
+    ] {
+        assert_eq!(count(&mut owner, none).await, 0, "{none}");
+    }
+    let own = "select count(*) from switchyard.lead_assignments
+               where state = 'accepted' and reason = 'manual' and responded_at is not null";
+    assert_eq!(count(&mut owner, own).await, 1);
+    // It can be sold at once, by the agency's only agent.
+    let deal = json!({ "amount_minor": 65_000_000, "currency": "PLN" });
+    let sale = json_of(front.post(&format!("{path}/convert"), &deal).bearer_auth(&mine), 201).await;
+    assert_eq!(sale["data"]["agent_id"], ann.to_string());
+}

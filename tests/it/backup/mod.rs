@@ -6,7 +6,8 @@
 mod alarms;
 mod api;
 mod keys;
+mod killed;
 mod program;
 mod released;
 mod schedule;
-mod support;
+pub mod support;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod booking;
+mod decisions;
 mod guarded;
 mod log;
 mod order;

@@ -129,7 +129,7 @@ async fn booked_in(
 
 #[tokio::test]
 async fn a_period_keeps_the_version_of_the_plan_that_it_began_with() {
-    use switchyard_store::commissions::{self, NewVersion, PlanId};
+    use switchyard_store::commissions::{self, NewVersion, PlanId, VersionFault};
     let books = Books::new("marginal").await;
     books.book(&[books.deal(0, 10_000, at(3, 0))]).await;
     let mut tx = books.platform().await;
@@ -139,8 +139,20 @@ async fn a_period_keeps_the_version_of_the_plan_that_it_began_with() {
     document["valid_from"] = "2026-11-15".into();
     document["tiers"][0]["rate"] = "50".into();
     let valid_from = at(15, 0);
-    let version = NewVersion { plan: PlanId(plan.id), document, valid_from, by: "test".into() };
-    commissions::add_version(&mut tx, &version).await.unwrap();
+    let rules = |document: &serde_json::Value| serde_json::from_value(document.clone()).unwrap();
+    let version = NewVersion {
+        plan: PlanId(plan.id),
+        rules: rules(&document),
+        valid_from,
+        by: "test".into(),
+    };
+    assert_eq!(commissions::add_version(&mut tx, &version).await.unwrap(), 2);
+    let again = commissions::add_version(&mut tx, &version).await;
+    assert!(matches!(again, Err(VersionFault::Number { said: 2, next: 3 })), "{again:?}");
+    document["version"] = 3.into();
+    let early = NewVersion { rules: rules(&document), valid_from: at(14, 0), ..version };
+    let early = commissions::add_version(&mut tx, &early).await;
+    assert!(matches!(early, Err(VersionFault::TooEarly(at)) if at == valid_from), "{early:?}");
     tx.commit().await.unwrap();
     books.book(&[books.deal(0, 10_000, at(20, 0)), books.deal(1, 10_000, at(21, 0))]).await;
     assert_eq!(

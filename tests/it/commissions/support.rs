@@ -73,7 +73,8 @@ impl Books {
             let new = NewPlan { agency: None, code: "test".into(), name: "Test".into() };
             let plan = commissions::create(&mut tx, &new).await.unwrap();
             let valid_from = DateTime::UNIX_EPOCH;
-            let version = NewVersion { plan, document, valid_from, by: "test".into() };
+            let rules = serde_json::from_value(document).unwrap();
+            let version = NewVersion { plan, rules, valid_from, by: "test".into() };
             commissions::add_version(&mut tx, &version).await.unwrap();
             commissions::assign(&mut tx, plan, &NewAssignment::default()).await.unwrap();
             tx.commit().await.unwrap();

@@ -89,6 +89,27 @@ async fn what_waits_is_approved_on_screen_and_every_line_is_explained() {
     );
     assert_eq!(session.get(&format!("/ops/commissions/{}", Uuid::nil())).await.0, 404);
     assert_eq!(session.get("/ops/commissions?currency=XXX").await.0, 400);
+    // The month that runs is listed and cannot be closed; its statement has the payout.
+    let month = Utc::now().format("%Y-%m").to_string();
+    let periods = session.page("/ops/commissions/periods").await;
+    assert!(periods.contains(&format!("/periods/{books}/{month}")), "{periods}");
+    assert!(!periods.contains("/close"), "{periods}");
+    let close = format!("/ops/commissions/periods/{books}/{month}/close");
+    let (_, page) = session.press(&close).await;
+    assert!(page.contains("is not over yet"), "{page}");
+    let statement = format!("/ops/commissions/statements/{month}?agency={books}&agent={agent}");
+    let page = session.page(&statement).await;
+    assert!(page.contains("payout_sent") && page.contains("&#60;script"), "{page}");
+    assert!(session.page("/ops/commissions/plans").await.contains("No plan yet"));
+    for (path, status) in [
+        (format!("/ops/commissions/periods/{books}/2026-13"), 400),
+        (format!("/ops/commissions/periods/{books}/2001-01"), 404),
+        (format!("/ops/commissions/statements/{month}?agency={}", Uuid::nil()), 404),
+        (format!("{statement}&format=doc"), 400),
+        ("/ops/commissions/statements/now?agency=me".to_owned(), 400),
+    ] {
+        assert_eq!(session.get(&path).await.0, status, "{path}");
+    }
     for path in [act("explode"), format!("/ops/commissions/payouts/{}/approve", Uuid::nil())] {
         let answer = session.request(Method::POST, &path).send().await.unwrap();
         assert_eq!(answer.status(), 404, "{path}");

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use switchyard_api::{Api, ApiConfig, ApiParts};
+use switchyard_catalog::backup::Backups;
 use switchyard_catalog::line::{self, Cause, Delivery};
 use switchyard_catalog::{Platform, registry};
 use switchyard_domain::delivery::DeliveryKey;
@@ -47,7 +48,11 @@ pub struct Ops {
 impl Ops {
     /// A server on a free port, without workers.
     pub async fn new() -> Self {
-        let test = TestDb::new().await;
+        Self::over(TestDb::new().await, None).await
+    }
+
+    /// The same with an archive.
+    pub async fn over(test: TestDb, backups: Option<Arc<Backups>>) -> Self {
         let shutdown = CancellationToken::new();
         let wake = PgWake::start(&DbConfig::new(test.url.clone()), shutdown.clone()).unwrap();
         let db = test.with_wake(wake);
@@ -59,7 +64,7 @@ impl Ops {
             clock: Arc::new(SystemClock),
             config: ApiConfig::default(),
             probes: Vec::new(),
-            backups: None,
+            backups,
         });
         let portal = furnish(&db).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -86,6 +91,14 @@ impl Ops {
             config,
             self.shutdown.clone(),
         ));
+    }
+
+    /// Another administrator with the same password.
+    pub async fn another(&self, email: &str) {
+        let hash = switchyard_api::password::hash(PASSWORD).unwrap();
+        let mut tx = self.db.begin(Scope::Platform).await.unwrap();
+        administrators::create(&mut tx, email, "Otto Other", &hash).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// A delivery of the demo portal, committed as the API would.

@@ -1,4 +1,4 @@
-//! Claiming: each job once, the urgent first, and what a lease and a fence are worth.
+//! Claiming: each job once, the urgent first, and what becomes of the jobs of the dead.
 
 use super::support::{
     Bench, LONG, audit, claim_alone, claim_as, count, held, info, job, settlement, until,
@@ -162,84 +162,6 @@ async fn promoting_goes_on_until_nothing_is_due() {
     let mut owner = bench.test.owner().await;
     sqlx::raw_sql("update engine.jobs set run_at = now()").execute(&mut owner).await.unwrap();
     assert_eq!(maintenance::promote_due(&bench.test.db).await.unwrap(), 2345);
-    audit(&mut owner).await;
-}
-
-#[tokio::test]
-async fn an_expired_lease_is_taken_over_and_the_stale_result_refused() {
-    let bench = Bench::new().await;
-    bench.enqueue(vec![job("k", Options::new())]).await;
-    let brief = Duration::from_millis(20);
-    let first = claim_as(&bench.store, bench.presence.id, 1, brief, &[]).await.pop().unwrap();
-    let other = bench.store.register(&info()).await.unwrap();
-    let second = until("the lease runs out", || async {
-        claim_as(&bench.store, other.id, 1, LONG, &[]).await.pop()
-    })
-    .await;
-    assert_eq!(second.id, first.id);
-    assert!(second.fence > first.fence);
-    assert_eq!((second.crashes, second.attempt), (1, 1), "a crash uses up no attempt");
-
-    for result in [SettleAs::Completed, SettleAs::Snooze(LONG), SettleAs::GiveBack] {
-        assert!(!bench.settle(&first, result).await, "the first worker's results are stale");
-    }
-    let late = bench.test.db.begin_job(&first).await;
-    assert!(matches!(late, Err(switchyard_store::StoreFault::LeaseLost)));
-    assert!(bench.store.renew(&[held(&first)], LONG).await.unwrap().is_empty());
-
-    assert!(bench.settle(&second, SettleAs::Completed).await);
-    let detail = jobs::show(&bench.test.db, first.id).await.unwrap();
-    let evidence: Vec<_> =
-        detail.attempts.iter().map(|a| (a.outcome.as_str(), a.worker, a.fence)).collect();
-    assert_eq!(evidence, [("crash", Some(bench.presence.id.0), first.fence.0)]);
-    audit(&mut bench.test.owner().await).await;
-}
-
-#[tokio::test]
-async fn a_renewed_lease_holds() {
-    let bench = Bench::new().await;
-    bench.enqueue(vec![job("k", Options::new())]).await;
-    let brief = Duration::from_millis(300);
-    let mine = claim_as(&bench.store, bench.presence.id, 1, brief, &[]).await.pop().unwrap();
-    let renewed = bench.store.renew(&[held(&mine)], LONG).await.unwrap();
-    assert_eq!(
-        renewed.iter().map(|r| (r.id, r.cancel_requested)).collect::<Vec<_>>(),
-        [(mine.id, false)]
-    );
-    let mut owner = bench.test.owner().await;
-    let left = "select extract(epoch from lease_until - now())::bigint from engine.jobs";
-    assert!(count(&mut owner, left).await > 500);
-}
-
-#[tokio::test]
-async fn a_long_transaction_of_one_job_does_not_hold_up_the_leases_of_others() {
-    let bench = Bench::new().await;
-    bench.enqueue(vec![job("k", Options::new()), job("k", Options::new())]).await;
-    let jobs = bench.claim(2).await;
-    let tx = bench.test.db.begin_job(&jobs[0]).await.unwrap();
-    let all: Vec<_> = jobs.iter().map(held).collect();
-    let renewing = bench.store.renew(&all, LONG);
-    let renewed = tokio::time::timeout(Duration::from_secs(5), renewing).await.unwrap().unwrap();
-    assert_eq!(renewed.len(), 2, "the locked one is answered for, too");
-    tx.done().await.unwrap();
-    assert_eq!(bench.store.renew(&all, LONG).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_job_in_its_own_transaction_is_not_taken_over_though_its_lease_ran_out() {
-    let bench = Bench::new().await;
-    bench.enqueue(vec![job("k", Options::new())]).await;
-    let brief = Duration::from_millis(1);
-    let mine = claim_as(&bench.store, bench.presence.id, 1, brief, &[]).await.pop().unwrap();
-    let tx = bench.test.db.begin_job(&mine).await.unwrap();
-    let mut owner = bench.test.owner().await;
-    let over = "select count(*) from engine.jobs where lease_until < now()";
-    while count(&mut owner, over).await == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let other = bench.store.register(&info()).await.unwrap();
-    assert!(claim_as(&bench.store, other.id, 1, LONG, &[mine.worker]).await.is_empty());
-    tx.done().await.unwrap();
     audit(&mut owner).await;
 }
 

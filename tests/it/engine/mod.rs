@@ -10,6 +10,7 @@ mod deadline;
 mod effects;
 mod enqueue;
 mod errors;
+mod leases;
 mod limits;
 mod model;
 mod once;

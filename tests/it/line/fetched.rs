@@ -1,14 +1,15 @@
 //! Leads of which the sender sends an id only: fetched, completed, given out; or shown as not fetched.
 
-use super::support::{Line, settings};
+use super::support::{Line, at_a_gate, settings};
 use serde_json::{Value, json};
+use switchyard_catalog::line::{self, Cause};
 use switchyard_catalog::{DistributeLead, EnrichLead, RescanUnassigned, replay};
 use switchyard_domain::secrets::{MasterKey, PORTAL_ENRICH};
 use switchyard_domain::{EventId, LeadState, StandardLead};
 use switchyard_providers::{FetchConfig, Fetcher, Providers};
-use switchyard_queue::NewJob;
+use switchyard_queue::{NewJob, Outcome};
 use switchyard_store::leads::{self, Lead, StoreAs};
-use switchyard_store::{events, portals};
+use switchyard_store::{StoreFault, events, portals};
 use switchyard_tests::fakes::{FakeGraph, GraphStep};
 
 const TOKEN: &str = "a-portal-token";
@@ -170,6 +171,33 @@ async fn what_is_fetched_meets_the_persons_who_asked_before() {
     assert_eq!(third.fetch_error, None, "it was fetched");
     let (event, ..) = events::get(&mut stage.line.platform().await, third.event).await.unwrap();
     assert!(event.reasons[0].message.contains("asked before"), "{:?}", event.reasons);
+}
+
+#[tokio::test]
+async fn what_is_fetched_and_replayed_at_one_instant_waits_for_nobody_in_a_circle() {
+    let stage = Stage::new().await;
+    let mut rule = fetching();
+    rule["duplicates"] = json!({"policy": "reject"});
+    stage.line.set_settings(&rule).await;
+    stage.graph.put("11", whole("ada@example.test"));
+    stage.graph.put("12", whole("ada@example.test"));
+    stage.pending("11").await;
+    stage.line.run().await;
+    let second = stage.pending("12").await;
+    let worker = stage.line.register().await;
+    let fetch = stage.line.claim(worker.id, &[]).await.remove(0);
+    let replayed = async {
+        let mut tx = stage.line.platform().await;
+        let told = line::replay(&mut tx, second.event, &Cause::default()).await?;
+        tx.commit().await?;
+        Ok::<_, StoreFault>(told)
+    };
+    let persons = "select from switchyard.person_keys order by key for update";
+    let fetched = stage.line.run_claimed(fetch);
+    let (fetched, told) = at_a_gate(&stage.line, persons, fetched, replayed).await;
+    assert!(matches!(fetched, Ok(Outcome::Settled(_))), "{fetched:?}");
+    assert!(told.is_ok(), "{told:?}");
+    assert_eq!(stage.line.lead(second.id).await.state, LeadState::Duplicate);
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! The leads line on a real database: what comes in, who gets it, who is told.
 #![allow(clippy::unwrap_used)]
 
+mod catch_up;
 mod fetched;
 mod flow;
 mod follow_ups;
 mod ingest;
+mod locks;
 mod notify;
 mod old_events;
 mod paused;

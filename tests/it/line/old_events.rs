@@ -179,3 +179,18 @@ async fn nights_are_usual_and_little_is_known_of_a_new_portal() {
     assert!(pulse.usual_gap.unwrap().as_secs() >= 10 * 3600, "{pulse:?}");
     assert_eq!(pulse.silent_since, None, "whatever the hour is now");
 }
+
+#[tokio::test]
+async fn leads_that_people_enter_are_never_missed() {
+    let line = Line::new().await;
+    line.history(120, 10, 72).await;
+    assert!(line.pulse().await.silent_since.is_some(), "any other portal is silent by now");
+    // The same history of the portal of hand-written leads, marked as silent by an earlier program.
+    sqlx::query("update switchyard.portals set code = 'by-hand' where id = $1")
+        .bind(line.portal.0)
+        .execute(&mut line.test.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(line.pulse().await.silent_since, None);
+    assert!(pulse::silent(&line.db).await.unwrap().is_empty());
+}

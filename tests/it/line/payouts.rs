@@ -337,12 +337,20 @@ async fn five_thousand_agents_are_ranked_by_their_balances_alone() {
         "insert into ledger.accounts (id, kind, owner_kind, owner_id, agency_id, currency, exponent)
          select gen_random_uuid(), k, 'agent', g.id, g.agency_id, 'EUR', 2
          from switchyard.agents g, unnest(array['payable', 'sent', 'paid']) k",
-        "insert into ledger.balances (account_id, agency_id, amount, postings)
+        "insert into ledger.balance_deltas (account_id, agency_id, amount, postings)
          select a.id, a.agency_id, substr(g.name, 7)::int8, 1
          from ledger.accounts a join switchyard.agents g on g.id = a.owner_id",
+        "select ledger.fold_balances()",
+        // Since then: everybody but the first and the last thousand.
         "insert into ledger.balance_deltas (account_id, agency_id, amount, postings)
-         select id, agency_id, 1, 1 from ledger.accounts where kind = 'payable'",
-        "analyze ledger.accounts, ledger.balances, switchyard.agents",
+         select a.id, a.agency_id, 1, 1 from ledger.accounts a join switchyard.agents g on g.id = a.owner_id
+         where a.kind = 'payable' and substr(g.name, 7)::int8 between 1001 and 4000",
+        // One overtakes all, one falls behind all, one is new.
+        "insert into ledger.balance_deltas (account_id, agency_id, amount, postings)
+         select a.id, a.agency_id, case g.name when 'agent 7' then 100000 else -100000 end, 1
+         from ledger.accounts a join switchyard.agents g on g.id = a.owner_id
+         where a.kind = 'sent' and g.name in ('agent 7', 'agent 4999')",
+        "analyze ledger.accounts, ledger.standings, switchyard.agents",
     ] {
         sqlx::query(fill).execute(&mut owner).await.unwrap();
     }
@@ -352,11 +360,24 @@ async fn five_thousand_agents_are_ranked_by_their_balances_alone() {
     let begun = std::time::Instant::now();
     let board = payouts::standings(&mut tx, &filter).await.unwrap();
     eprintln!("the leaderboard of 5,000 agents took {:?}", begun.elapsed());
-    assert_eq!(board.len(), 50);
-    assert_eq!((board[0].place, board[0].name.as_str()), (1, "agent 5000"));
-    assert_eq!(board[0].earned.minor, 15_001);
-    assert_eq!(board[49].place, 50);
+    let shown: Vec<_> = board.iter().map(|s| (s.place, s.name.as_str(), s.earned.minor)).collect();
+    assert_eq!(
+        shown[..3],
+        [(1, "agent 7", 100_021), (2, "agent 5000", 15_000), (3, "agent 4998", 14_994)]
+    );
+    assert_eq!((board.len(), board[49].place, board[49].name.as_str()), (50, 50, "agent 4951"));
     let last = payouts::StandingFilter { agency: Some(agency), limit: 5_000, ..filter };
     let all = payouts::standings(&mut tx, &last).await.unwrap();
-    assert_eq!((all.len(), all[4_999].name.as_str()), (5_000, "agent 1"));
+    assert_eq!((all.len(), all[4_998].name.as_str()), (5_000, "agent 1"));
+    assert_eq!((all[4_999].name.as_str(), all[4_999].sent.minor), ("agent 4999", -95_001));
+    // One agent's is the same as in the whole list, moved since the fold or not.
+    for one in [&all[0], &all[1], &all[2_500], &all[4_500], &all[4_999]] {
+        let own = payouts::StandingFilter { agent: Some(one.agent), ..filter };
+        let found = payouts::standings(&mut tx, &own).await.unwrap();
+        assert_eq!(found, std::slice::from_ref(one));
+    }
+    // And the same once it is folded.
+    switchyard_store::ledger::fold(&mut tx).await.unwrap();
+    assert_eq!(payouts::standings(&mut tx, &last).await.unwrap(), all);
+    tx.commit().await.unwrap();
 }

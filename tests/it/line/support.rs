@@ -3,8 +3,9 @@
 use chrono::{Duration as Span, Utc};
 use futures::future::join_all;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use switchyard_catalog::line::{self, Cause, Delivery};
 use switchyard_catalog::{Platform, SettleMessages, registry};
 use switchyard_domain::delivery::DeliveryKey;
@@ -282,6 +283,50 @@ impl Line {
 
     fn kinds(&self) -> Vec<String> {
         self.dispatcher.names().iter().map(|n| (*n).to_owned()).collect()
+    }
+}
+
+/// Runs two things while the rows of a statement are locked, the second one once the first waits for a
+/// lock; the rows are free when both do. So each has what it takes before them, and wants the rest.
+pub async fn at_a_gate<A, B>(
+    line: &Line,
+    rows: &'static str,
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> (A, B) {
+    let mut owner = line.test.owner().await;
+    let mut gate = owner.begin().await.unwrap();
+    let held = sqlx::query(rows).execute(&mut *gate).await.unwrap();
+    assert!(held.rows_affected() > 0, "nothing stands at `{rows}`");
+    let (one, two) = (line.test.owner().await, line.test.owner().await);
+    let second = async {
+        waiting(one, 1).await;
+        second.await
+    };
+    let open = async {
+        waiting(two, 2).await;
+        gate.rollback().await.unwrap();
+    };
+    let (a, b, ()) = tokio::join!(first, second, open);
+    (a, b)
+}
+
+/// Until so many sessions of this database wait for a lock.
+async fn waiting(mut owner: PgConnection, sessions: i64) {
+    let begun = Instant::now();
+    loop {
+        let now: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut owner)
+        .await
+        .unwrap();
+        if now >= sessions {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{now} of {sessions} wait for a lock");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

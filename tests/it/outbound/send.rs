@@ -2,10 +2,11 @@
 
 use super::support::{Hooks, payload, policy, refuse, verified};
 use chrono::Utc;
-use switchyard_catalog::outbound as manage;
+use switchyard_catalog::{SendWebhook, outbound as manage};
 use switchyard_domain::outbound::{EventType, webhook_id};
 use switchyard_domain::{AgentId, LeadId};
 use switchyard_providers::Providers;
+use switchyard_queue::NewJob;
 use switchyard_store::distribution::Answer;
 use switchyard_store::outbound::{self, DeliveryState};
 use switchyard_store::{agents, leads};
@@ -109,6 +110,23 @@ async fn a_message_that_failed_is_told_to_its_agency() {
     assert_eq!(told["data"]["message"]["channel"], "whatsapp");
     assert_eq!(told["data"]["message"]["recipient"], "+48600100200");
     assert!(told["data"]["message"]["error"].as_str().unwrap().contains("21211"));
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_the_deliverys_own_sends_nothing() {
+    let hooks = Hooks::new().await;
+    let (endpoint, _) = hooks.endpoint(None, &["*"], false).await;
+    let message = hooks.tests(endpoint, 1).await[0];
+    // One beside the delivery's own, and one when it is settled.
+    for _ in 0..2 {
+        let mut tx = hooks.tx(None).await;
+        tx.enqueue(NewJob::of(&SendWebhook { endpoint, message }).unwrap()).await.unwrap();
+        tx.commit().await.unwrap();
+        hooks.line.run().await;
+        assert_eq!(hooks.came().len(), 1);
+    }
+    let [delivery] = &hooks.deliveries(endpoint).await[..] else { panic!("one delivery") };
+    assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, 1));
 }
 
 #[tokio::test]

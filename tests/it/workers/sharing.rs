@@ -155,6 +155,26 @@ async fn a_lease_is_renewed_for_as_long_as_the_job_runs() {
     }
 }
 
+/// A renewal steps over a row that is locked, and a job whose transactions follow each other hides its
+/// row from every one of them.
+#[tokio::test]
+async fn a_lease_stands_while_one_transaction_of_the_job_follows_the_other() {
+    let stage = Stage::new().await;
+    let lease = Duration::from_millis(600);
+    let holder = stage.worker(WorkerConfig { lease, ..brisk() });
+    let act = Act::Transactions { n: 30, ms: 80, rest: 2 };
+    let id = stage.enqueue(act, Options::new()).await;
+    stage.running(id, 0).await;
+    // Another one looks for work all the time.
+    let eager = WorkerConfig { lease, poll_interval: Duration::from_millis(10), ..brisk() };
+    let eager = stage.worker(eager);
+    let detail = stage.until(id, JobState::Completed).await;
+    assert_eq!(detail.row.crashes, 0);
+    assert_eq!(stage.record.runs_of(id).len(), 1);
+    holder.leave().await;
+    eager.leave().await;
+}
+
 #[tokio::test]
 async fn jobs_claimed_ahead_are_given_back_when_no_slot_comes_free() {
     let stage = Stage::new().await;

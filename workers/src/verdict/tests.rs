@@ -8,6 +8,7 @@ fn job(attempt: i16, max_attempts: i16) -> ClaimedJob {
         id: JobId::new(),
         fence: Fence(1),
         worker: WorkerId(1),
+        lease: Duration::from_secs(30),
         lane: LaneId(1),
         kind: "test".to_owned(),
         args: serde_json::Value::Null,

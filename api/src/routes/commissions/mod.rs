@@ -7,6 +7,8 @@ mod read;
 mod statements;
 mod views;
 
+pub(crate) use read::month;
+
 use crate::auth::{Claims, Role};
 use crate::{Api, ApiError};
 use switchyard_catalog::lead_work::Actor;
@@ -39,7 +41,7 @@ fn books_of(claims: &Claims, said: Option<Uuid>) -> Result<AgencyId, ApiError> {
 }
 
 /// The currency of a code; EUR if none is said.
-fn currency(code: Option<&str>) -> Result<Currency, ApiError> {
+pub(crate) fn currency(code: Option<&str>) -> Result<Currency, ApiError> {
     code.unwrap_or("EUR")
         .parse()
         .map_err(|why: String| ApiError::unprocessable("unknown_currency", why))

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use switchyard_catalog::tiers;
 use switchyard_domain::money::Money;
 use switchyard_domain::{AgencyId, AgentId};
-use switchyard_store::ledger;
 use switchyard_store::payouts::{
     self, Earned, EarnedBy, Months, Standing, StandingFilter, account_month, earned, standings,
 };
+use switchyard_store::{commissions, ledger};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -40,7 +40,7 @@ pub(super) fn month_of(at: DateTime<Utc>) -> NaiveDate {
 }
 
 /// `2026-03` as its first day.
-pub(super) fn month(text: &str) -> Result<NaiveDate, ApiError> {
+pub(crate) fn month(text: &str) -> Result<NaiveDate, ApiError> {
     let day = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d");
     let known = day.ok().filter(|d| text.len() == 7 && (2000..=2999).contains(&d.year()));
     known.ok_or_else(|| ApiError::bad_request("invalid_month", "write a month as 2026-03"))
@@ -247,14 +247,15 @@ async fn analytics(
 
 /// Explain a commission: event, plan and its version, tier, arithmetic
 ///
-/// The id is of an entry of the ledger, of an event, or of a lead.
+/// The id is of an entry of the ledger, of an event, or of a lead. An event that is not booked is told
+/// with the reason.
 #[utoipa::path(get, path = "/api/v1/commissions/{id}/explain", tag = "commissions",
     operation_id = "commission_explain",
     params(("id" = Uuid, Path, description = "An entry, an event or a lead")),
     responses(
-        (status = 200, description = "Every entry about it, the oldest first.",
+        (status = 200, description = "Every entry about it, the oldest first; then events without one.",
             body = Envelope<Vec<ExplainedView>>),
-        (status = 404, description = "Nothing was booked for it, or it is not yours.",
+        (status = 404, description = "There is no such thing, or it is not yours.",
             body = ErrorEnvelope)))]
 async fn explain(
     State(api): State<Api>,
@@ -266,8 +267,10 @@ async fn explain(
     for entry in payouts::entries_about(&mut tx, id).await? {
         entries.push(ExplainedView::from(ledger::entry(&mut tx, entry).await?));
     }
+    let events = commissions::about(&mut tx, id).await?;
+    entries.extend(events.into_iter().map(ExplainedView::from));
     if entries.is_empty() {
-        return Err(ApiError::not_found("nothing was booked for it, or it is not yours"));
+        return Err(ApiError::not_found("nothing is known of it, or it is not yours"));
     }
     Ok(Reply::ok("explained", entries))
 }

@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchyard_domain::commission::Line;
 use switchyard_domain::money::Money;
+use switchyard_store::commissions::{EventRow, EventState};
 use switchyard_store::ledger::{Entry, Owner, Posting};
 use switchyard_store::payouts::{Payee, Payout, PayoutFile, Standing};
 use utoipa::ToSchema;
@@ -95,19 +96,26 @@ impl From<Posting> for PostingView {
     }
 }
 
-/// One entry of the ledger, and why it is what it is.
+/// One entry of the ledger, or an event that has none, and why it is what it is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ExplainedView {
+    /// The entry's id; of an event without an entry its own.
     id: Uuid,
-    /// `commission`, `correction`, `payout_sent`, `payout_confirmed` or `payout_failed`.
+    /// `commission`, `correction`, `payout_sent`, `payout_confirmed` or `payout_failed`; of an event
+    /// without an entry what happened, such as `tier_changed`.
     #[schema(example = "commission")]
     kind: String,
-    /// The month that it counts in, by its first day.
-    period: NaiveDate,
+    /// `booked`; of an event without an entry also `pending`, `waiting` or `refused`.
+    #[schema(example = "booked")]
+    state: String,
+    /// Why it was refused, or what it waits for.
+    reason: Option<String>,
+    /// The month that it counts in, by its first day; `null`: it is in no books.
+    period: Option<NaiveDate>,
     event_id: Option<Uuid>,
     lead_id: Option<Uuid>,
     occurred_at: DateTime<Utc>,
-    booked_at: DateTime<Utc>,
+    booked_at: Option<DateTime<Utc>>,
     /// Why, in one sentence; `null` for payouts.
     sentence: Option<String>,
     /// The sum, step by step.
@@ -126,15 +134,39 @@ impl From<Entry> for ExplainedView {
         Self {
             id: e.id.0,
             kind: e.kind.to_string(),
-            period: e.period,
+            state: EventState::Booked.to_string(),
+            reason: None,
+            period: Some(e.period),
             event_id: e.event.map(|e| e.0),
             lead_id: e.lead.map(|l| l.0),
             occurred_at: e.occurred_at,
-            booked_at: e.booked_at,
+            booked_at: Some(e.booked_at),
             sentence: line.as_ref().map(Line::sentence),
             arithmetic: line.as_ref().map(Line::arithmetic),
             explanation: e.explanation,
             postings: e.postings.into_iter().map(PostingView::from).collect(),
+        }
+    }
+}
+
+impl From<EventRow> for ExplainedView {
+    fn from(row: EventRow) -> Self {
+        let sentence = Some(row.in_words());
+        let EventRow { event, state, reason, .. } = row;
+        Self {
+            id: event.id.0,
+            kind: event.kind.word().as_str().to_owned(),
+            state: state.to_string(),
+            reason,
+            period: None,
+            event_id: Some(event.id.0),
+            lead_id: event.lead.map(|l| l.0),
+            occurred_at: event.occurred_at,
+            booked_at: None,
+            sentence,
+            arithmetic: None,
+            explanation: json!({ "event": event }),
+            postings: Vec::new(),
         }
     }
 }

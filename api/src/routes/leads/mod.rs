@@ -64,16 +64,17 @@ impl From<WorkFault> for ApiError {
 
 /// Enter a lead by hand
 ///
-/// It is checked and written like a portal's lead, belongs to the portal `by-hand`, and is given out
-/// like any other: it is offered to the agency whose turn it is. With an `Idempotency-Key` the same
-/// request again (within a day) makes no second lead.
+/// It is checked and written like a portal's lead and belongs to the portal `by-hand`. An agency keeps
+/// what it enters: the lead is `accepted` at once and takes nobody's turn. What an operator enters is
+/// offered to the agency whose turn it is. With an `Idempotency-Key` the same request again (within a
+/// day) makes no second lead.
 #[utoipa::path(post, path = "/api/v1/leads/create", tag = "leads", operation_id = "lead_create",
     params(IdempotencyKey), request_body = LeadEntry,
     responses(
         (status = 200, description = "It was entered before, or the person's first lead stands for \
             it (see `duplicates` in the settings of the portal `by-hand`).",
             body = Envelope<EnteredView>),
-        (status = 201, description = "Entered; an agency is being found.",
+        (status = 201, description = "Entered: your own, or an agency is being found.",
             body = Envelope<EnteredView>),
         (status = 422, description = "`error.details.fields` says what is wrong with which field.",
             body = ErrorEnvelope)))]

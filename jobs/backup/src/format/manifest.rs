@@ -1,7 +1,7 @@
 //! The file of a manifest: line 1 is the manifest as compact JSON, line 2 its signature.
 //!
 //! ```text
-//! {"format":1,"id":"20261123T051500Z-9f3a61c2",...}
+//! {"format":2,"id":"20261123T051500Z-9f3a61c2",...}
 //! {"key":"<Ed25519 public key, base64>","signature":"<base64>"}
 //! ```
 //!

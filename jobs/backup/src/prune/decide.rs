@@ -145,27 +145,27 @@ impl Keep {
         }
     }
 
+    /// In the order in which they go: at no moment does what is still there refer to what is gone.
     fn decision(mut self, shelf: &Shelf) -> Decision {
         let mut decision = Decision::default();
-        let mut fulls = Vec::new();
         for manifest in shelf.all() {
             let manifest = Arc::clone(manifest);
             if let Some(reasons) = self.0.remove(&manifest.id) {
                 decision.kept.push(Kept { manifest, reasons });
                 continue;
             }
-            match manifest.kind {
-                Kind::Full { .. } => fulls.push(Dropped {
-                    manifest,
-                    reason: "no rule of the policy wants it".to_owned(),
-                }),
-                _ => decision.dropped.push(Dropped {
-                    manifest,
-                    reason: "no full backup that stays needs it".to_owned(),
-                }),
-            }
+            let reason = match manifest.kind {
+                Kind::Full { .. } => "no rule of the policy wants it",
+                _ => "no full backup that stays needs it",
+            };
+            decision.dropped.push(Dropped { manifest, reason: reason.to_owned() });
         }
-        decision.dropped.extend(fulls);
+        // By their ids two increments of one second may stand the wrong way round.
+        decision.dropped.sort_by_key(|gone| match &gone.manifest.kind {
+            Kind::Differential { .. } => (0, String::new(), Lsn(0)),
+            Kind::Incremental { slot, from, .. } => (1, slot.clone(), *from),
+            Kind::Full { .. } => (2, String::new(), Lsn(0)),
+        });
         decision
     }
 }

@@ -23,6 +23,10 @@ impl<T> List<T> {
     pub(super) fn next(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
+
+    pub(super) fn add(&self, more: Vec<T>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+    }
 }
 
 /// Connections.
@@ -75,7 +79,7 @@ impl Crew {
     }
 }
 
-async fn one(
+pub(super) async fn one(
     connection: &mut PgConnection,
     task: &Task,
     forgiven: Forgiven<'_>,

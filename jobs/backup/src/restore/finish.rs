@@ -7,6 +7,7 @@ use crate::BackupFault;
 use crate::model::Sequence;
 use crate::sql::{literal, refused, run};
 use sqlx::{PgConnection, Row};
+use std::collections::{HashMap, HashSet};
 
 /// By how many values a sequence is set ahead when increments followed the full backup: values that were
 /// given out after the newest increment may be in somebody else's hands.
@@ -27,13 +28,8 @@ fn task(statement: &Statement, text: String) -> Task {
     Task { statement: text, doing }
 }
 
-/// Makes the indexes whose turn it is, the largest tables' first, several at once.
-pub(super) async fn indexes(
-    crew: &mut Crew,
-    script: &[Statement],
-    turn: Turn,
-    forgiven: Forgiven<'_>,
-) -> Result<(), BackupFault> {
+/// Gives the connections their share of memory for building indexes.
+pub(super) async fn lend_memory(crew: &mut Crew) -> Result<(), BackupFault> {
     let share = MAINTENANCE_MB / crew.connections.len().max(1);
     for connection in &mut crew.connections {
         let set = format!(
@@ -41,6 +37,41 @@ pub(super) async fn indexes(
         );
         run(connection, &set).await.map_err(refused("preparing a connection"))?;
     }
+    Ok(())
+}
+
+/// What can be made of each table (as it stands in statements) as soon as its rows are there: its keys,
+/// then its other indexes.
+#[derive(Default)]
+pub(super) struct Soon {
+    pub(super) keys: Vec<Task>,
+    pub(super) indexes: Vec<Task>,
+}
+
+/// Takes out of the script what can be made of these tables by itself.
+pub(super) fn soon(script: &mut Vec<Statement>, tables: &HashSet<&str>) -> HashMap<String, Soon> {
+    let mut all: HashMap<String, Soon> = HashMap::new();
+    script.retain(|statement| {
+        let own = statement.table.as_deref().filter(|t| tables.contains(t));
+        let (Some(table), true) = (own, statement.made.is_some()) else { return true };
+        let soon = all.entry(table.to_owned()).or_default();
+        match statement.turn {
+            Turn::Key => soon.keys.push(task(statement, statement.text.clone())),
+            Turn::Index => soon.indexes.push(task(statement, statement.text.clone())),
+            _ => return true,
+        }
+        false
+    });
+    all
+}
+
+/// Makes the indexes whose turn it is, the largest tables' first, several at once.
+pub(super) async fn indexes(
+    crew: &mut Crew,
+    script: &[Statement],
+    turn: Turn,
+    forgiven: Forgiven<'_>,
+) -> Result<(), BackupFault> {
     let mut sized: Vec<(i64, &Statement)> = Vec::new();
     let mut later = Vec::new();
     for statement in script.iter().filter(|s| s.turn == turn) {

@@ -163,17 +163,48 @@ impl Place {
 }
 
 /// Whether nobody else restores to that name; then it is locked until this connection is closed.
+///
+/// Advisory locks are a database's own, and whoever came by another database of the server has taken his
+/// there. So after taking it one looks at the locks of all; of two at the same moment at least one gives
+/// way.
 pub(crate) async fn try_lock(
     maintenance: &mut PgConnection,
     goal: &str,
 ) -> Result<bool, BackupFault> {
-    sqlx::query_scalar(
-        "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 20261123))",
+    let key: i64 =
+        ask(maintenance, "select pg_catalog.hashtextextended($1, 20261123)", goal).await?;
+    if !ask(maintenance, "select pg_catalog.pg_try_advisory_lock($1)", key).await? {
+        return Ok(false);
+    }
+    let elsewhere: bool = ask(
+        maintenance,
+        "select exists (
+           select from pg_catalog.pg_locks
+           where locktype = 'advisory' and granted and objsubid = 1 and pid <> pg_catalog.pg_backend_pid()
+             and classid = (($1 >> 32) & 4294967295)::oid and objid = ($1 & 4294967295)::oid)",
+        key,
     )
-    .bind(goal)
-    .fetch_one(maintenance)
-    .await
-    .map_err(refused("locking the database's name"))
+    .await?;
+    if elsewhere {
+        ask::<bool, _>(maintenance, "select pg_catalog.pg_advisory_unlock($1)", key).await?;
+    }
+    Ok(!elsewhere)
+}
+
+async fn ask<T, A>(
+    maintenance: &mut PgConnection,
+    question: &'static str,
+    about: A,
+) -> Result<T, BackupFault>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    A: for<'q> sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send,
+{
+    sqlx::query_scalar(question)
+        .bind(about)
+        .fetch_one(maintenance)
+        .await
+        .map_err(refused("locking the database's name"))
 }
 
 /// Two restores to one name would drop one another's database.

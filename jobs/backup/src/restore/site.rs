@@ -12,8 +12,10 @@ use crate::format::{ChangeReader, read_object};
 use crate::model::{Kind, Manifest, Object, Sequence, Snapshot, Table};
 use crate::shelf::Chain;
 use crate::sql::{refused, run, settle};
+use crate::sums::Basis;
 use crate::{BackupFault, Vault};
 use chrono::Utc;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A database with rows, keys and changes, and what is left to do.
@@ -37,12 +39,15 @@ struct Full<'a> {
     before: &'a Object,
     after: &'a Object,
     tables: &'a [Table],
+    /// What its checksums are made of.
+    basis: Basis,
 }
 
 fn full_of(manifest: &Manifest) -> Result<Full<'_>, BackupFault> {
     match &manifest.kind {
         Kind::Full { snapshot, schema_before, schema_after, tables, .. } => {
-            Ok(Full { snapshot, before: schema_before, after: schema_after, tables })
+            let basis = Basis::in_format(manifest.format);
+            Ok(Full { snapshot, before: schema_before, after: schema_after, tables, basis })
         }
         _ => Err(BackupFault::damaged(
             format!("the manifest {}", manifest.id),
@@ -109,10 +114,20 @@ impl Site {
         let scope = Arc::clone(&self.scope);
         let tables: Vec<&Table> = full.tables.iter().filter(|t| scope.has(&t.root)).collect();
         self.tables_checked = tables.len();
-        self.rows = load::load(&mut self.crew, vault, &names, &tables, steps.progress()).await?;
-        steps.begin("making primary keys");
+        finish::lend_memory(&mut self.crew).await?;
+        // With changes to come, or rows to go, indexes would only be in the way.
+        let whole = !self.log && !matches!(*self.scope, Scope::Agency(_));
+        let own: HashSet<&str> =
+            tables.iter().filter_map(|t| names.get(&t.name)).map(String::as_str).collect();
+        let own = if whole { own } else { HashSet::new() };
+        let soon = finish::soon(&mut self.script, &own);
         let part = self.scope.is_part();
-        finish::indexes(&mut self.crew, &self.script, Turn::Key, &|_| part).await
+        let forgiven: Forgiven<'_> = &|_| part;
+        let (crew, progress) = (&mut self.crew, steps.progress());
+        let loaded = load::Rows { tables: &tables, basis: full.basis };
+        self.rows = load::load(crew, vault, &names, loaded, soon, forgiven, progress).await?;
+        steps.begin("making primary keys");
+        finish::indexes(&mut self.crew, &self.script, Turn::Key, forgiven).await
     }
 
     /// Applies the differential and the increments.
@@ -181,7 +196,8 @@ impl Site {
     ) -> Result<Vec<BackupFault>, BackupFault> {
         self.drop_gone(Some(newer)).await?;
         let names = load::names(self.crew.first()?).await?;
-        load::compare_all(&mut self.crew, &names, full_of(newer)?.tables).await
+        let full = full_of(newer)?;
+        load::compare_all(&mut self.crew, &names, full.tables, full.basis).await
     }
 
     /// Makes the rest of the schema.

@@ -15,6 +15,8 @@ pub struct Timed {
 
 /// Tells the progress of steps, and keeps their times.
 pub(crate) struct Steps<'a> {
+    /// What they belong to, for the log.
+    run: &'static str,
     progress: &'a dyn Progress,
     since: Instant,
     current: Option<(String, Instant)>,
@@ -22,15 +24,15 @@ pub(crate) struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    pub(crate) fn new(progress: &'a dyn Progress) -> Self {
-        Self { progress, since: Instant::now(), current: None, done: Vec::new() }
+    pub(crate) fn new(run: &'static str, progress: &'a dyn Progress) -> Self {
+        Self { run, progress, since: Instant::now(), current: None, done: Vec::new() }
     }
 
     /// Begins a step, which ends the one before.
     pub(crate) fn begin(&mut self, what: &str) {
         self.end();
         self.progress.step(what);
-        tracing::info!(step = what, "restore");
+        tracing::info!(step = what, "{}", self.run);
         self.current = Some((what.to_owned(), Instant::now()));
     }
 

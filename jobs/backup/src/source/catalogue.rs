@@ -19,8 +19,6 @@ pub struct SourceTable {
     pub root: String,
     /// The columns that are copied: all that are not generated.
     pub columns: Vec<String>,
-    /// All columns, to keep clear of.
-    pub all_columns: Vec<String>,
     /// Its size on disk in bytes, without indexes.
     pub bytes: u64,
 }
@@ -133,8 +131,7 @@ impl Catalogue {
                     catalogue.files.insert(full_name, self::oid(get(&row, "file")?));
                 }
                 let bytes = u64::try_from(get::<i64>(&row, "bytes")?).unwrap_or_default();
-                let all_columns = get(&row, "all_columns")?;
-                let table = SourceTable { oid, schema, name, root, columns, all_columns, bytes };
+                let table = SourceTable { oid, schema, name, root, columns, bytes };
                 catalogue.tables.push(table);
             }
         }
@@ -184,10 +181,6 @@ fn tables_sql(config: &SourceConfig) -> String {
                    from pg_catalog.pg_attribute a
                   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
                     and a.attgenerated = ''), '{{}}') as columns,
-                coalesce((select array_agg(a.attname::text order by a.attnum)
-                   from pg_catalog.pg_attribute a
-                  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '{{}}')
-                  as all_columns,
                 coalesce((select array_agg(a.attname::text order by a.attnum)
                    from pg_catalog.pg_index i
                    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any (i.indkey)

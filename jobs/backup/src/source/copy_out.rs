@@ -1,11 +1,11 @@
 //! Copying tables: several connections under one snapshot, the largest tables first. Row counts and
 //! checksums are made of the very rows that are copied, in the same pass.
 
-use super::{SourceConfig, SourceTable, ident, literal, qualified, run};
+use super::{SourceConfig, SourceTable, literal, qualified, run};
 use crate::format::{ChunkWriter, Contents, layout};
-use crate::model::{BackupId, Sums, Table};
+use crate::model::{BackupId, Table};
+use crate::sums::{LineSums, copy_out};
 use crate::{BackupFault, Progress, Vault};
-use bytes::Bytes;
 use futures::TryStreamExt;
 use sqlx::PgConnection;
 use std::collections::VecDeque;
@@ -103,17 +103,18 @@ async fn copy_table(
     let fault = |e| BackupFault::database(format!("reading the table {}", table.full_name()))(e);
     let folder = layout::table(&work.id, &table.schema, &table.name);
     let mut file = ChunkWriter::new(&work.vault, folder, Contents::Rows);
-    let mut sums = Sum::default();
-    let mut stream = connection.copy_out_raw(&copy_sql(&table)).await.map_err(fault)?;
+    let mut sums = LineSums::default();
+    let sql = copy_out(&qualified(&table.schema, &table.name), &table.columns);
+    let mut stream = connection.copy_out_raw(&sql).await.map_err(fault)?;
     let mut told = 0;
-    while let Some(line) = stream.try_next().await.map_err(fault)? {
-        let row = sums.take(&line).ok_or_else(|| {
-            BackupFault::unfit(
+    while let Some(row) = stream.try_next().await.map_err(fault)? {
+        if !sums.take(&row) {
+            return Err(BackupFault::unfit(
                 format!("the server wrote a row of {} that is no line of text", table.full_name()),
                 "report this with the version of the server",
-            )
-        })?;
-        file.write(row, 1).await?;
+            ));
+        }
+        file.write(&row, 1).await?;
         told += row.len() as u64;
         if told > 1 << 18 {
             work.done.fetch_add(told, Ordering::Relaxed);
@@ -128,120 +129,4 @@ async fn copy_table(
         sums: sums.into(),
         objects: file.finish().await?,
     })
-}
-
-/// `COPY` of the columns with two hashes of the whole row in front. `offset 0` keeps the planner from
-/// writing the row's text twice.
-fn copy_sql(table: &SourceTable) -> String {
-    let free = |base: &str| {
-        let mut name = base.to_owned();
-        while table.all_columns.contains(&name) {
-            name.push('_');
-        }
-        ident(&name)
-    };
-    let (row, text) = (free("row"), free("text"));
-    let columns: String = table.columns.iter().map(|c| format!(", {}", ident(c))).collect();
-    let inner: String = table.columns.iter().map(|c| format!(", {row}.{}", ident(c))).collect();
-    format!(
-        "copy (select hashtextextended({text}, 0), hashtextextended({text}, 1){columns}
-                 from (select {row}::text as {text}{inner} from only {} as {row} offset 0) as {row})
-         to stdout",
-        qualified(&table.schema, &table.name)
-    )
-}
-
-/// Row count and checksums as they grow.
-#[derive(Default)]
-struct Sum {
-    rows: u64,
-    sum: i128,
-    xor: i64,
-}
-
-impl Sum {
-    /// Takes the two hashes off a line, and gives what is left: the row.
-    fn take<'a>(&mut self, line: &'a Bytes) -> Option<&'a [u8]> {
-        let (first, rest) = number(line)?;
-        let rest = rest.strip_prefix(b"\t")?;
-        let (second, rest) = number(rest)?;
-        let row = rest.strip_prefix(b"\t").unwrap_or(rest);
-        if !row.ends_with(b"\n") {
-            return None;
-        }
-        self.rows += 1;
-        self.sum += i128::from(first);
-        self.xor ^= second;
-        Some(row)
-    }
-}
-
-impl From<Sum> for Sums {
-    fn from(sum: Sum) -> Self {
-        Self { rows: sum.rows, sum: sum.sum.to_string(), xor: sum.xor }
-    }
-}
-
-/// A decimal number at the front, and what follows it.
-fn number(text: &[u8]) -> Option<(i64, &[u8])> {
-    let (negative, digits) = match text.strip_prefix(b"-") {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    let length = digits.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (digits, rest) = digits.split_at(length);
-    if digits.is_empty() || digits.len() > 19 {
-        return None;
-    }
-    // Counted downwards, because the smallest number has no positive twin.
-    let mut value = 0_i64;
-    for digit in digits {
-        value = value.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))?;
-    }
-    if negative { Some((value, rest)) } else { Some((value.checked_neg()?, rest)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn hashes_come_off_a_line_and_the_row_stays(a: i64, b: i64, row in "[a-z\\t\\\\]{0,20}") {
-            let line = Bytes::from(format!("{a}\t{b}\t{row}\n"));
-            let mut sum = Sum::default();
-            let left = format!("{row}\n");
-            prop_assert_eq!(sum.take(&line), Some(left.as_bytes()));
-            prop_assert_eq!((sum.rows, sum.sum, sum.xor), (1, i128::from(a), b));
-        }
-
-        #[test]
-        fn no_line_makes_it_panic(line in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = Sum::default().take(&line.into());
-        }
-    }
-
-    #[test]
-    fn a_number_too_large_is_none() {
-        assert_eq!(number(b"9223372036854775808"), None);
-        assert_eq!(number(b"-9223372036854775808\t"), Some((i64::MIN, &b"\t"[..])));
-        assert!(number(b"").is_none() && number(b"-").is_none());
-    }
-
-    #[test]
-    fn columns_called_as_the_statement_calls_its_own_are_told_apart() {
-        let columns = vec!["row".to_owned(), "text".to_owned()];
-        let table = SourceTable {
-            oid: 1,
-            schema: "s".to_owned(),
-            name: "t".to_owned(),
-            root: "s.t".to_owned(),
-            columns: columns.clone(),
-            all_columns: columns,
-            bytes: 0,
-        };
-        let sql = copy_sql(&table);
-        assert!(sql.contains(r#""row_"."row""#) && sql.contains(r#"as "text_""#), "{sql}");
-    }
 }

@@ -132,7 +132,7 @@ fn what_is_too_early_or_too_late_is_told_with_what_can_be_restored() {
     assert!(told.contains("the newest increment ends before that"), "{told}");
     assert!(told.contains("to 2026-01-01T00:20:02.000Z"), "{told}");
     let told = refused(&shelf(&[]), &Target::Newest);
-    assert!(told.contains("switchyard backup now --full"), "{told}");
+    assert!(told.contains("switchyard backup now full"), "{told}");
 }
 
 #[test]

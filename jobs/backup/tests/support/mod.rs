@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
 
+pub mod child;
 pub mod kit;
 pub mod replay;
 pub mod server;

@@ -3,6 +3,7 @@
 
 use super::Database;
 use super::server::execute;
+use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::{BTreeMap, HashMap};
 use switchyard_backup::Vault;
@@ -10,6 +11,7 @@ use switchyard_backup::change::{Change, Relation, Value};
 use switchyard_backup::format::{ChangeReader, PlainReader, read_object};
 use switchyard_backup::model::{Kind, Lsn, Manifest, Snapshot, Sums};
 use switchyard_backup::source::{self, ident, literal, qualified};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Loads a full backup, applies the increments that go on from it as far as `until` holds them, and then
 /// runs the second part of the schema.
@@ -39,7 +41,8 @@ pub async fn restore(
             }
             assert_eq!(sink.finish().await.expect("rows"), object.rows, "{}", object.key);
         }
-        assert_eq!(sums_of(&mut connection, &name).await, table.sums, "{}", table.name);
+        let found = sums_of(&mut connection, &name, &table.columns).await;
+        assert_eq!(found, table.sums, "{}", table.name);
     }
     if let Some(last) = increments.last() {
         for partition in last.partitions.iter().filter(|p| !full.partitions.contains(p)) {
@@ -204,27 +207,35 @@ async fn find(connection: &mut PgConnection, name: &str) -> String {
     qualified(&row.get::<String, _>(0), &row.get::<String, _>(1))
 }
 
-async fn sums_of(connection: &mut PgConnection, table: &str) -> Sums {
-    let sql = format!(
-        "select count(*), coalesce(sum(hashtextextended(whole_row::text, 0)), 0)::text,
-                coalesce(bit_xor(hashtextextended(whole_row::text, 1)), 0)
-           from only {table} whole_row"
-    );
-    let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(connection).await.expect(table);
-    let rows = u64::try_from(row.get::<i64, _>(0)).expect("a count");
-    Sums { rows, sum: row.get(1), xor: row.get(2) }
+async fn sums_of(connection: &mut PgConnection, table: &str, columns: &[String]) -> Sums {
+    let columns: Vec<String> = columns.iter().map(|c| ident(c)).collect();
+    let sql = format!("copy (select {} from only {table}) to stdout", columns.join(", "));
+    let lines: Vec<_> =
+        connection.copy_out_raw(&sql).await.expect(table).try_collect().await.expect(table);
+    let (mut sum, mut xor) = (0_i128, 0_i64);
+    for line in &lines {
+        let hash = xxh3_128(line.strip_suffix(b"\n").expect("a line")).to_le_bytes();
+        sum += i128::from(i64::from_le_bytes(hash[..8].try_into().expect("a half")));
+        xor ^= i64::from_le_bytes(hash[8..].try_into().expect("a half"));
+    }
+    Sums { rows: lines.len() as u64, sum: sum.to_string(), xor }
 }
 
 /// The sums of all tables that are backed up, by `schema.name`.
 pub async fn sums(database: &Database) -> BTreeMap<String, Sums> {
     let mut connection = source::connect(&database.url()).await.expect("a connection");
-    let sql = "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    let sql = "select n.nspname::text, c.relname::text,
+                      array(select a.attname::text from pg_attribute a
+                            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                              and a.attgenerated = '' order by a.attnum)
+                 from pg_class c join pg_namespace n on n.oid = c.relnamespace
                 where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname !~ '^pg_'
                   and n.nspname <> 'information_schema'";
     let mut found = BTreeMap::new();
     for row in sqlx::query(sql).fetch_all(&mut connection).await.expect("tables") {
         let (schema, name): (String, String) = (row.get(0), row.get(1));
-        let sums = sums_of(&mut connection, &qualified(&schema, &name)).await;
+        let columns: Vec<String> = row.get(2);
+        let sums = sums_of(&mut connection, &qualified(&schema, &name), &columns).await;
         found.insert(format!("{schema}.{name}"), sums);
     }
     found

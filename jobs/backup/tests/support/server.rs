@@ -47,11 +47,7 @@ impl Server {
     pub async fn start_sized(settings: &[(&str, &str)], segment: u32) -> Arc<Self> {
         let bin = programs();
         let account = account();
-        let folder = tempfile::Builder::new().prefix("sy-pg-").tempdir().expect("a folder").keep();
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("mode");
-        if let Some((uid, gid)) = account {
-            chown(&folder, Some(uid), Some(gid)).expect("the folder is lent");
-        }
+        let folder = lent_folder();
         let data = folder.join("data");
         let mut initdb = command(&bin.join("initdb"), account);
         initdb.arg("-D").arg(&data).args(["-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8"]);
@@ -60,8 +56,14 @@ impl Server {
         let made = initdb.output().expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
+        Self::run(folder, settings).await
+    }
+
+    /// Runs the server whose data is in a folder.
+    async fn run(folder: PathBuf, settings: &[(&str, &str)]) -> Arc<Self> {
+        let (bin, data) = (programs(), folder.join("data"));
         // The shell outlives a test process that is killed: its pipe closes, and it cleans up.
-        let mut keeper = command(Path::new("/bin/sh"), account);
+        let mut keeper = command(Path::new("/bin/sh"), account());
         keeper.arg("-c").arg(
             r#"folder=$1; shift; "$@" >"$folder/log" 2>&1 & pid=$!
                cat >/dev/null; kill -INT "$pid"; wait "$pid"; rm -rf "$folder""#,
@@ -96,6 +98,31 @@ impl Server {
         let server = Arc::new(Self { folder, keeper, made: AtomicU32::new(0) });
         server.wait().await;
         server
+    }
+
+    /// A standby that follows this server, made with `pg_basebackup`.
+    pub async fn standby(&self) -> Arc<Self> {
+        let folder = lent_folder();
+        let mut copy = command(&programs().join("pg_basebackup"), account());
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"]);
+        copy.arg(self.url("postgres", SUPERUSER)).arg("--pgdata").arg(folder.join("data"));
+        let made = copy.output().expect("pg_basebackup runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self::run(folder, &[]).await
+    }
+
+    /// Ends it as a loss of power would.
+    pub fn crash(&self) {
+        let mut stop = command(&programs().join("pg_ctl"), account());
+        stop.args(["stop", "--mode=immediate", "-D"]).arg(self.folder.join("data"));
+        let stopped = stop.output().expect("pg_ctl runs");
+        assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+    }
+
+    /// The folder of its socket: `PGHOST`.
+    #[must_use]
+    pub fn host(&self) -> &Path {
+        &self.folder
     }
 
     async fn wait(&self) {
@@ -241,6 +268,16 @@ fn programs() -> PathBuf {
         .map(|(_, bin)| bin)
         .or_else(|| std::env::split_paths(&path).find(|bin| bin.join("initdb").exists()))
         .expect("PostgreSQL 15 or later is installed: `apt install postgresql`")
+}
+
+/// A new folder that belongs to PostgreSQL's account.
+fn lent_folder() -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("sy-pg-").tempdir().expect("a folder").keep();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("mode");
+    if let Some((uid, gid)) = account() {
+        chown(&folder, Some(uid), Some(gid)).expect("the folder is lent");
+    }
+    folder
 }
 
 /// PostgreSQL refuses root, which lends it the account `postgres`.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -37,8 +38,7 @@ impl TestVault {
     /// The same archive, reached through something that goes wrong.
     #[must_use]
     pub fn through(&self, trouble: &Arc<Trouble>) -> Vault {
-        let inner = Arc::clone(&self.vault.archive);
-        Vault::new(Arc::new(Troubled { inner, trouble: Arc::clone(trouble) }), self.keys.clone())
+        Vault::new(troubled(Arc::clone(&self.vault.archive), trouble), self.keys.clone())
     }
 }
 
@@ -46,6 +46,11 @@ impl Default for TestVault {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// An archive that goes wrong when the count is over.
+pub fn troubled(inner: Arc<dyn Archive>, trouble: &Arc<Trouble>) -> Arc<dyn Archive> {
+    Arc::new(Troubled { inner, trouble: Arc::clone(trouble) })
 }
 
 /// What happens when the count is over.
@@ -162,6 +167,10 @@ impl Archive for Troubled {
     }
 
     async fn delete(&self, key: &str) -> Result<(), ArchiveFault> {
-        self.inner.delete(key).await
+        self.trouble.pass(self.inner.delete(key)).await
+    }
+
+    async fn sweep(&self, older_than: DateTime<Utc>) -> Result<u64, ArchiveFault> {
+        self.trouble.pass(self.inner.sweep(older_than)).await
     }
 }

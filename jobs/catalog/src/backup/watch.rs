@@ -233,7 +233,7 @@ fn judge(health: &SlotHealth, most: u64) -> Option<Wrong> {
             Severity::Critical,
             format!(
                 "the replication slot holds back {mib} MiB of log and is about to be lost: run \
-                 `switchyard backup now --incremental`, or raise max_slot_wal_keep_size"
+                 `switchyard backup now incremental`, or raise max_slot_wal_keep_size"
             ),
         )),
         _ if health.retained_bytes > most => Some(wrong(

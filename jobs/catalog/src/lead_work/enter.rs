@@ -7,19 +7,23 @@ use crate::line::Cause;
 use crate::outbound;
 use serde_json::{Map, Value, json};
 use switchyard_domain::mapping::Judgement;
+use switchyard_domain::outbound::{AssignmentFacts, Event};
 use switchyard_domain::portal::PortalSettings;
-use switchyard_domain::{EventId, FieldFault, Headers, LeadId, LeadState, StandardLead};
+use switchyard_domain::{AgencyId, EventId, FieldFault, Headers, LeadId, LeadState, StandardLead};
 use switchyard_store::leads::{self, Lead};
-use switchyard_store::{StoreFault, Tx, events, portals};
+use switchyard_store::{StoreFault, Tx, distribution, events, portals};
 
 /// The portal that leads entered by hand belong to. It is made with the first of them; its settings
 /// (defaults, duplicates, mapping) are the operators' from then on.
-pub const PORTAL: &str = "by-hand";
+pub const PORTAL: &str = portals::BY_HAND;
+
+/// Why an agency has a lead that it entered.
+const ITS_OWN: &str = "The agency entered the lead itself, so it is the agency's.";
 
 /// What became of a lead that was entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entered {
-    /// It is a new lead, on its way to an agency.
+    /// It is a new lead: the agency's that entered it, or on its way to one.
     New(LeadId),
     /// The portal's settings say that its person's first lead stands for it.
     Known(LeadId),
@@ -60,7 +64,8 @@ fn headers() -> Headers {
     Headers::from_iter([("content-type", "application/json")])
 }
 
-/// Takes a lead in: the event, the lead and the job that gives it out are the caller's transaction.
+/// Takes a lead in: the event, the lead and the job that gives it out are the caller's transaction. An
+/// agency keeps what it enters; what an operator enters is offered to the agency whose turn it is.
 /// Platform scope.
 ///
 /// # Errors
@@ -71,7 +76,7 @@ pub async fn enter(
     by: &Actor,
     cause: &Cause,
 ) -> Result<Entered, WorkFault> {
-    let portal = portals::by_hand(tx, PORTAL, "Entered by hand", &usual_settings()).await?;
+    let portal = portals::by_hand(tx, "Entered by hand", &usual_settings()).await?;
     let mut body = fields.clone();
     if let Value::Object(members) = &mut body {
         members.insert("entered_by".to_owned(), json!(by.name));
@@ -96,11 +101,38 @@ pub async fn enter(
         Kept::Repeats(lead) | Kept::Merged(lead, _) => Entered::Known(lead),
         Kept::Refused(faults) => return Err(WorkFault::Fields(faults)),
     };
+    if let (Entered::New(lead), Some(agency)) = (&entered, by.agency)
+        && keep(tx, *lead, agency, cause).await?
+    {
+        return Ok(entered);
+    }
     keeper.enqueue(tx, |job| cause.stamp(job)).await?;
     if let Entered::New(lead) = entered {
         outbound::leads_created(tx, &[lead], |job| cause.stamp(job)).await?;
     }
     Ok(entered)
+}
+
+/// Gives a lead to the agency that entered it; `false` if the rest of it has to be fetched first.
+async fn keep(
+    tx: &mut Tx,
+    lead: LeadId,
+    agency: AgencyId,
+    cause: &Cause,
+) -> Result<bool, StoreFault> {
+    let lead = leads::lock(tx, lead).await?;
+    if lead.state != LeadState::New {
+        return Ok(false);
+    }
+    let id = distribution::keep(tx, lead.id, agency, ITS_OWN).await?;
+    let own = AssignmentFacts { id, agency_id: agency };
+    let events = [
+        Event::LeadCreated(outbound::facts(&lead, LeadState::New)),
+        Event::LeadAssigned(outbound::facts(&lead, LeadState::Assigned), own),
+        Event::LeadAccepted(outbound::facts(&lead, LeadState::Accepted), own),
+    ];
+    outbound::tell(tx, &events, |job| cause.stamp(job)).await?;
+    Ok(true)
 }
 
 fn many() -> WorkFault {

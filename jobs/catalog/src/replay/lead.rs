@@ -3,7 +3,9 @@
 use crate::keeping::{Keeper, Kept};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use switchyard_domain::changes::{FieldChange, differences};
+use switchyard_domain::duplicates::PersonKey;
 use switchyard_domain::mapping::Judged;
 use switchyard_domain::portal::PortalSettings;
 use switchyard_domain::{FieldFault, LeadId, LeadState, StandardLead};
@@ -85,6 +87,8 @@ pub(super) struct Again<'a> {
     pub(super) event: &'a EventToProcess,
     pub(super) settings: Option<&'a PortalSettings>,
     pub(super) standing: &'a [Lead],
+    /// The persons that the transaction has locked.
+    pub(super) locked: &'a BTreeSet<PersonKey>,
 }
 
 impl Again<'_> {
@@ -103,21 +107,43 @@ impl Again<'_> {
         }
     }
 
+    /// Whom the leads that stand are about now.
+    pub(super) fn persons(&self, judged: &[Judged]) -> Vec<PersonKey> {
+        let with_place = judged.iter().enumerate().filter_map(|(n, judged)| {
+            let standing = self.standing.iter().find(|l| usize::try_from(l.ordinal) == Ok(n))?;
+            Some((standing, self.whole(standing, judged.clone()).ok()?))
+        });
+        with_place.flat_map(|(standing, whole)| self.keys(standing, &whole)).collect()
+    }
+
+    /// What a lead that stands says now.
+    fn whole(&self, standing: &Lead, judged: Judged) -> Result<StandardLead, Vec<FieldFault>> {
+        let mut whole = match (judged.lead, self.settings, &standing.fetched) {
+            // What was fetched once is read anew, not fetched anew.
+            (Ok(lead), Some(settings), Some(fetched)) => settings.enrich(lead, fetched),
+            (lead, ..) => lead,
+        }?;
+        keep_merged(&mut whole, standing);
+        Ok(whole)
+    }
+
+    /// By what the person of a lead that stands is known. Who it is, is known only when the rest was
+    /// fetched.
+    fn keys(&self, standing: &Lead, whole: &StandardLead) -> Vec<PersonKey> {
+        let rule = self.settings.and_then(|s| s.duplicates.as_ref());
+        let rule = rule.filter(|_| standing.state != LeadState::Pending);
+        rule.map(|rule| rule.keys(standing.portal, whole)).unwrap_or_default()
+    }
+
     async fn update(&self, tx: &mut Tx, standing: &Lead, judged: Judged) -> Result<LeadReplay> {
         let refused = |reasons| LeadReplay {
             reasons,
             ..LeadReplay::of(standing.ordinal, Some(standing.id), LeadChange::Refused)
         };
-        let whole = match (judged.lead, self.settings, &standing.fetched) {
-            // What was fetched once is read anew, not fetched anew.
-            (Ok(lead), Some(settings), Some(fetched)) => settings.enrich(lead, fetched),
-            (lead, ..) => lead,
-        };
-        let mut whole = match whole {
+        let whole = match self.whole(standing, judged) {
             Ok(whole) => whole,
             Err(reasons) => return Ok(refused(reasons)),
         };
-        keep_merged(&mut whole, standing);
         if let Some(fault) = self.taken(tx, standing, &whole).await? {
             return Ok(refused(vec![fault]));
         }
@@ -146,13 +172,12 @@ impl Again<'_> {
         }))
     }
 
-    /// The person is known by what the lead says now too, unless somebody else is.
+    /// The person is known by what the lead says now too, unless somebody else is. What is not locked
+    /// was merged into the lead after the persons were looked for; whoever merged it claimed it.
     async fn known_by(&self, tx: &mut Tx, standing: &Lead, whole: &StandardLead) -> Result<()> {
-        let rule = self.settings.and_then(|s| s.duplicates.as_ref());
-        let Some(rule) = rule.filter(|_| standing.state != LeadState::Pending) else {
-            return Ok(());
-        };
-        let keys = rule.keys(standing.portal, whole);
+        let Some(rule) = self.settings.and_then(|s| s.duplicates.as_ref()) else { return Ok(()) };
+        let mut keys = self.keys(standing, whole);
+        keys.retain(|key| self.locked.contains(key));
         let owner = standing.duplicate_of.unwrap_or(standing.id);
         persons::claim(tx, &keys, owner, self.event.received_at, rule.window).await?;
         Ok(())

@@ -21,6 +21,14 @@ pub enum BodyType {
     Csv,
 }
 
+impl BodyType {
+    /// Whether a member of the body is there once: tables and lines of JSON have one a row, and nobody
+    /// could say whose key counts.
+    pub(crate) fn has_one_member(self) -> bool {
+        !matches!(self, Self::Ndjson | Self::Csv)
+    }
+}
+
 /// What is said of one body.
 pub(super) struct Kind {
     pub(super) body_type: BodyType,

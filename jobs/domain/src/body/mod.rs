@@ -27,6 +27,8 @@ mod settings;
 mod tests;
 #[cfg(test)]
 mod tests_hostile;
+#[cfg(test)]
+mod tests_made;
 mod xml;
 mod zstd;
 
@@ -81,7 +83,11 @@ fn read(
         BodyType::Xml => {
             let declared = kind.charset.clone().or_else(|| charset::declared_in_xml(body));
             let text = charset::text(body, declared.as_deref())?;
-            xml::parse(&text, &settings.xml, limits).map(alone)
+            let watched = watched.filter(|_| matches!(text, Cow::Borrowed(_)));
+            let skipped = body.len() - text.len().min(body.len());
+            let (value, places) = xml::parse(&text, &settings.xml, limits, watched)?;
+            let moved = places.into_iter().map(|p| p.start + skipped..p.end + skipped);
+            Ok((value, moved.collect()))
         }
         BodyType::Csv => {
             let text = charset::text(body, kind.charset.as_deref())?;

@@ -10,7 +10,8 @@ use zeroize::{Zeroize, Zeroizing};
 /// What mappings see in its place.
 const MASK: &str = "********";
 
-/// A member of the decoded body: a name, or a JSON pointer (RFC 6901) such as `/auth/key`.
+/// A member of the decoded body: a name, or a JSON pointer (RFC 6901) such as `/auth/key`; in XML it
+/// begins with the root, `/lead/key` or `/lead/@key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member(Vec<String>);
 
@@ -96,7 +97,8 @@ fn taken(at: &mut Value) -> Option<Zeroizing<String>> {
 /// length, the same everything else. A compressed body is stored inflated.
 ///
 /// # Errors
-/// [`BodyFault`]. 415 if the body is of a kind in which the credential cannot be found byte by byte.
+/// [`BodyFault`]. 415 if the body is of a kind that has no place for one credential, or in which it cannot
+/// be found byte by byte.
 pub(crate) fn open(
     settings: &BodySettings,
     headers: &Headers,
@@ -106,17 +108,18 @@ pub(crate) fn open(
 ) -> Result<Opened, BodyFault> {
     let plain = inflate::inflate(headers.get("content-encoding"), body, limit)?;
     let kind = kind::of(settings, headers.get("content-type"))?;
+    if !kind.body_type.has_one_member() {
+        return Err(unfit());
+    }
     let (mut value, places) = read(settings, &kind, &plain, Some(member))?;
     // A form may repeat the field; a list in JSON is something else than a key.
     let list = kind.body_type == BodyType::Json && member.is_list(&value);
     let credential = member.take(&mut value).filter(|_| !list);
     if credential.is_some() && places.is_empty() {
-        let message =
-            "this portal's requests carry a key in their body: send JSON in UTF-8 or a form";
-        return Err(BodyFault::unsupported("unsupported_media_type", message));
+        return Err(unfit());
     }
     let mut stored = plain.into_owned();
-    for place in places {
+    for place in places.into_iter().filter(|_| credential.is_some()) {
         // A key that is a JSON number stays one.
         let number = kind.body_type == BodyType::Json
             && place.start.checked_sub(1).is_some_and(|n| stored.get(n) != Some(&b'"'));
@@ -125,6 +128,12 @@ pub(crate) fn open(
         }
     }
     Ok(Opened { value, credential, stored: Some(stored) })
+}
+
+fn unfit() -> BodyFault {
+    let message =
+        "this portal's requests carry a key in their body: send JSON or XML in UTF-8, or a form";
+    BodyFault::unsupported("unsupported_media_type", message)
 }
 
 /// The same without a credential.

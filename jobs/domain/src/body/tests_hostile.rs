@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use std::io::Write as _;
 
-fn packed(coding: &str, plain: &[u8]) -> Vec<u8> {
+pub(super) fn packed(coding: &str, plain: &[u8]) -> Vec<u8> {
     let level = Compression::best();
     match coding {
         "gzip" => {
@@ -147,6 +147,34 @@ fn a_key_in_the_body_is_taken_out_and_nothing_else_is_touched() {
             "--b-1\r\nContent-Disposition: form-data; name=t\r\n\r\n*******\r\n--b-1--\r\n",
             json!({"t": "********"}),
         ),
+        (
+            "/lead/key",
+            XML,
+            "\u{feff}<x:lead><x:key>s3-cret</x:key><b>s3-cret</b></x:lead>".to_owned(),
+            "\u{feff}<x:lead><x:key>*******</x:key><b>s3-cret</b></x:lead>",
+            json!({"lead": {"key": "********", "b": "s3-cret"}}),
+        ),
+        (
+            "/lead/key",
+            XML,
+            "<lead><key><!-- s3 --><![CDATA[s3-]]>cret</key></lead>".to_owned(),
+            "<lead><key><!-- s3 -->*******************</key></lead>",
+            json!({"lead": {"key": "********"}}),
+        ),
+        (
+            "/lead/@key",
+            XML,
+            "<lead a='s3-cret' key=\"s3-&#99;ret\"/>".to_owned(),
+            "<lead a='s3-cret' key=\"***********\"/>",
+            json!({"lead": {"@a": "s3-cret", "@key": "********"}}),
+        ),
+        (
+            "/lead/key/#text",
+            XML,
+            "<lead><key a=\"1\"> s3&#45;cret <b/></key></lead>".to_owned(),
+            "<lead><key a=\"1\">*************<b/></key></lead>",
+            json!({"lead": {"key": {"@a": "1", "b": "", "#text": "********"}}}),
+        ),
     ] {
         let settings = portal(name);
         let headers = [("content-type", kind)].into_iter().collect();
@@ -177,8 +205,20 @@ fn keys_in_bodies_in_other_shapes() {
     let opened = portal("k").open(&gzip, &packed("gzip", br#"{"k":"s3-cret"}"#), 1_000).unwrap();
     assert_eq!(opened.stored.unwrap(), br#"{"k":"*******"}"#);
     // Where the bytes cannot be found the body is refused rather than stored with the key.
+    for (kind, body) in [(CSV, "k,a\ns3-cret,1\n"), ("application/x-ndjson", r#"{"k":"s3-cret"}"#)]
+    {
+        let rows: Headers = [("content-type", kind)].into_iter().collect();
+        let fault = portal("k").open(&rows, body.as_bytes(), 1_000).unwrap_err();
+        assert_eq!(fault.status, 415, "{kind}");
+        assert!(fault.message.contains("JSON or XML"), "{}", fault.message);
+    }
     let xml: Headers = [("content-type", XML)].into_iter().collect();
-    assert_eq!(portal("k").open(&xml, b"<k>s3-cret</k>", 1_000).unwrap_err().status, 415);
+    for body in ["<a><k>s3-cret</k></a>", "<k a='1'>s3-cret</k>", "<k><b>s3-cret</b></k>"] {
+        let opened = portal("k").open(&xml, body.as_bytes(), 1_000).unwrap();
+        assert!(opened.credential.is_none(), "{body}");
+    }
+    let empty = portal("k").open(&xml, b"<k/>", 1_000).unwrap();
+    assert_eq!(empty.credential.unwrap().as_str(), "");
     let wide: Headers =
         [("content-type", "application/json; charset=utf-16le")].into_iter().collect();
     let body: Vec<u8> = r#"{"k":"s3-cret"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();

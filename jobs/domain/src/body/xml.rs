@@ -2,13 +2,18 @@
 //! types, and with them entities of one's own, are refused: they can read files and explode.
 
 use super::fault::at_place;
-use super::{BodyFault, BodyLimits, XmlSettings};
+use super::{BodyFault, BodyLimits, Member, XmlSettings};
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use serde_json::{Map, Value};
+use std::ops::Range;
 
-/// The document as `{"root": ...}`.
+/// What an element's own text is called beside its children and attributes.
+const TEXT: &str = "#text";
+
+/// The document as `{"root": ...}`. With `watched`, also where the text of that element or attribute
+/// stands, as it is written.
 ///
 /// # Errors
 /// 400 with line and column, 413 for too many elements.
@@ -16,7 +21,8 @@ pub(super) fn parse(
     text: &str,
     settings: &XmlSettings,
     limits: &BodyLimits,
-) -> Result<Value, BodyFault> {
+    watched: Option<&Member>,
+) -> Result<(Value, Vec<Range<usize>>), BodyFault> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().expand_empty_elements = true;
     let mut tree = Tree {
@@ -26,6 +32,8 @@ pub(super) fn parse(
         nodes_left: limits.nodes,
         open: Vec::new(),
         root: Map::new(),
+        watched: watched.map(Member::steps).unwrap_or_default(),
+        places: Vec::new(),
     };
     loop {
         let at = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
@@ -33,6 +41,10 @@ pub(super) fn parse(
             let at = usize::try_from(reader.error_position()).unwrap_or(usize::MAX);
             tree.fault("invalid_xml", &why(&e), at)
         })?;
+        let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+        if matches!(event, Event::Text(_) | Event::CData(_) | Event::GeneralRef(_)) {
+            tree.pass(at..end);
+        }
         match event {
             Event::Start(start) => tree.start(&start, at)?,
             Event::End(_) => tree.end(at)?,
@@ -62,12 +74,19 @@ struct Tree<'a> {
     nodes_left: u32,
     open: Vec<Element>,
     root: Map<String, Value>,
+    /// The way to what is looked for; empty: nothing is.
+    watched: &'a [String],
+    places: Vec<Range<usize>>,
 }
 
 struct Element {
     name: String,
     members: Map<String, Value>,
     text: String,
+    /// `Some(n)`: it stands at the first n steps of the way.
+    matched: Option<usize>,
+    /// Where its own text stands, if that may be what is looked for.
+    texts: Vec<Range<usize>>,
 }
 
 impl Tree<'_> {
@@ -80,6 +99,9 @@ impl Tree<'_> {
             return Err(self.fault("invalid_xml", "it has two roots", at));
         }
         self.count()?;
+        let tag = local(start.name().as_ref());
+        let before = self.open.last().map_or(Some(0), |parent| parent.matched);
+        let matched = before.filter(|n| self.watched.get(*n) == Some(&tag)).map(|n| n + 1);
         let mut members = Map::new();
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|e| self.fault("invalid_xml", &e.to_string(), at))?;
@@ -92,19 +114,58 @@ impl Tree<'_> {
             let value = attribute
                 .normalized_value(XmlVersion::Implicit1_0)
                 .map_err(|_| self.fault("xml_unknown_entity", UNKNOWN_ENTITY, at))?;
-            members.insert(format!("@{name}"), Value::String(value.replace('\0', "")));
+            let name = format!("@{name}");
+            if self.is_last_step(matched, &name) {
+                self.places.extend(self.place_of(&attribute.value));
+            }
+            members.insert(name, Value::String(value.replace('\0', "")));
         }
         if members.len() > self.limits.fields as usize {
             let message = format!("an element has more than {} attributes", self.limits.fields);
             return Err(BodyFault::too_large("too_many_fields", message));
         }
-        let name = local(start.name().as_ref());
-        self.open.push(Element { name, members, text: String::new() });
+        let (text, texts) = (String::new(), Vec::new());
+        self.open.push(Element { name: tag, members, text, matched, texts });
         Ok(())
+    }
+
+    /// Is this member of the element that stands there what is looked for?
+    fn is_last_step(&self, matched: Option<usize>, member: &str) -> bool {
+        let rest = matched.and_then(|n| self.watched.get(n..));
+        matches!(rest, Some([last]) if last == member)
+    }
+
+    /// Where a value stands that is a piece of the text; `None` if it was rewritten when it was read.
+    fn place_of(&self, value: &[u8]) -> Option<Range<usize>> {
+        let start = value.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        let end = start.checked_add(value.len())?;
+        (end <= self.text.len()).then_some(start..end)
+    }
+
+    /// A piece of text stands here.
+    fn pass(&mut self, place: Range<usize>) {
+        let Some(matched) = self.open.last().and_then(|e| e.matched) else { return };
+        let wanted = matched == self.watched.len() || self.is_last_step(Some(matched), TEXT);
+        if let Some(element) = self.open.last_mut().filter(|_| wanted) {
+            element.texts.push(place);
+        }
+    }
+
+    /// What an element that ends here, at `at`, has of what is looked for.
+    fn found(&self, element: &Element, at: usize) -> Vec<Range<usize>> {
+        let Some(matched) = element.matched else { return Vec::new() };
+        let (alone, blank) = (element.members.is_empty(), element.text.trim().is_empty());
+        let is_it = alone && matched == self.watched.len();
+        let has_it = !alone && !blank && self.is_last_step(Some(matched), TEXT);
+        let nothing = (is_it && element.texts.is_empty()).then_some(at..at);
+        let texts = element.texts.iter().filter(|_| is_it || has_it);
+        texts.cloned().chain(nothing).collect()
     }
 
     fn end(&mut self, at: usize) -> Result<(), BodyFault> {
         let Some(element) = self.open.pop() else { return Err(self.broken(at)) };
+        let found = self.found(&element, at);
+        self.places.extend(found);
         let (name, value) = (element.name.clone(), element.into_value());
         let lists = &self.settings.lists;
         let parent = self.open.last_mut().map_or(&mut self.root, |e| &mut e.members);
@@ -150,14 +211,14 @@ impl Tree<'_> {
         }
     }
 
-    fn finish(self, at: usize) -> Result<Value, BodyFault> {
+    fn finish(self, at: usize) -> Result<(Value, Vec<Range<usize>>), BodyFault> {
         if !self.open.is_empty() {
             return Err(self.fault("invalid_xml", "it breaks off", at));
         }
         if self.root.is_empty() {
             return Err(self.fault("invalid_xml", "it has no element", at));
         }
-        Ok(Value::Object(self.root))
+        Ok((Value::Object(self.root), self.places))
     }
 
     fn count(&mut self) -> Result<(), BodyFault> {
@@ -190,7 +251,7 @@ impl Element {
         let mut members = self.members;
         let text = self.text.trim();
         if !text.is_empty() {
-            members.insert("#text".to_owned(), Value::String(text.to_owned()));
+            members.insert(TEXT.to_owned(), Value::String(text.to_owned()));
         }
         Value::Object(members)
     }

@@ -27,8 +27,11 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The decision that an event tells.
-    pub(super) fn of(plan: &Plan, event: &CommissionEvent) -> Result<Self, Reason> {
+    /// The decision that an event tells, if the plan can use it.
+    ///
+    /// # Errors
+    /// [`Reason::TierUnknown`] or [`Reason::SplitWrong`]: the plan passes it over.
+    pub fn of(plan: &Plan, event: &CommissionEvent) -> Result<Self, Reason> {
         let (mut tier, mut split) = (None, None);
         match &event.kind {
             EventKind::TierChanged { tier: to } => {

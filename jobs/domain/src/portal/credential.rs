@@ -32,9 +32,10 @@ pub enum ApiKeyPlace {
         /// The user's name.
         user: String,
     },
-    /// In the body, JSON or a form: it is masked in what is stored and in what mappings see.
+    /// In the body, JSON, XML or a form: it is masked in what is stored and in what mappings see.
     Body {
-        /// The member's name, or a JSON pointer such as `/auth/key`.
+        /// The member's name, or a JSON pointer such as `/auth/key`; in XML from the root on, such as
+        /// `/lead/key` or `/lead/@key`.
         name: String,
     },
     /// Nowhere: signature or address alone say who it is.

@@ -42,6 +42,23 @@ fn a_portal_that_anybody_could_write_to_is_refused() {
 }
 
 #[test]
+fn a_key_in_a_body_of_rows_is_refused() {
+    let of = |kind: Value| {
+        with(|s| {
+            s["api_key"] = json!({"in": "body", "name": "key"});
+            s["body"] = json!({"type": kind});
+        })
+    };
+    for kind in ["csv", "ndjson"] {
+        let refused = faults(&of(json!(kind)));
+        assert_eq!(refused, [("/api_key/in".to_owned(), "no_place_for_key".to_owned())]);
+    }
+    for kind in [json!("xml"), json!("json"), json!("form"), json!("multipart"), Value::Null] {
+        assert!(PortalSettings::parse(&of(kind.clone())).is_ok(), "{kind}");
+    }
+}
+
+#[test]
 fn every_fault_has_its_place() {
     for (name, value, at, code) in [
         ("apikey", json!({}), "/apikey", "unknown_setting"),

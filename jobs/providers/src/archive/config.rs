@@ -75,7 +75,7 @@ pub struct S3Config {
     /// Whether the bucket's name stands in the path and not in the host's name; most stores besides
     /// Amazon's want it so.
     pub path_style: bool,
-    /// The access key's id.
+    /// The access key's id. Without an access key the machine's role signs in.
     pub access_key_id: String,
     /// The access key's secret.
     pub secret_access_key: Option<SecretString>,
@@ -177,13 +177,7 @@ fn check_s3(s3: &S3Config, faults: &mut Faults) {
     if let Some(endpoint) = &s3.endpoint {
         faults.base_url("s3.endpoint", endpoint);
     }
-    let id_ok =
-        !s3.access_key_id.is_empty() && s3.access_key_id.bytes().all(|b| b.is_ascii_graphic());
-    faults.want(id_ok, "s3.access_key_id", "is missing, or has blanks or line feeds in it");
-    faults.secret("s3.secret_access_key", s3.secret_access_key.as_ref());
-    if s3.session_token.is_some() {
-        faults.secret("s3.session_token", s3.session_token.as_ref());
-    }
+    check_key_of(s3, faults);
     faults.want(
         s3.kms_key_id.is_none() || s3.sse == Sse::AwsKms,
         "s3.kms_key_id",
@@ -208,6 +202,21 @@ fn check_s3(s3: &S3Config, faults: &mut Faults) {
     faults.want((1..=64).contains(&s3.parallel_parts), "s3.parallel_parts", "must be 1 to 64");
     faults.want((1..=20).contains(&s3.attempts), "s3.attempts", "must be 1 to 20");
     faults.timeout("s3.timeout_secs", s3.timeout_secs);
+}
+
+/// An access key is set whole, or not at all: then the machine's role signs in.
+fn check_key_of(s3: &S3Config, faults: &mut Faults) {
+    let secrets = [&s3.secret_access_key, &s3.session_token];
+    if s3.access_key_id.is_empty() && secrets.iter().all(|s| s.is_none()) {
+        return;
+    }
+    let id_ok =
+        !s3.access_key_id.is_empty() && s3.access_key_id.bytes().all(|b| b.is_ascii_graphic());
+    faults.want(id_ok, "s3.access_key_id", "is missing, or has blanks or line feeds in it");
+    faults.secret("s3.secret_access_key", s3.secret_access_key.as_ref());
+    if s3.session_token.is_some() {
+        faults.secret("s3.session_token", s3.session_token.as_ref());
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +252,23 @@ mod tests {
         }
         let told = format!("{faults:?} {config:?}");
         assert!(!told.contains("hush"), "{told}");
+    }
+
+    #[test]
+    fn an_access_key_is_set_whole_or_not_at_all() {
+        let config = |s3: serde_json::Value| -> Vec<String> {
+            let mut all = serde_json::json!({"kind": "s3", "s3": {"bucket": "backups"}});
+            all["s3"].as_object_mut().unwrap().extend(s3.as_object().unwrap().clone());
+            let config: ArchiveConfig = serde_json::from_value(all).unwrap();
+            config.validate().into_iter().map(|f| f.key).collect()
+        };
+        assert!(config(serde_json::json!({})).is_empty(), "the machine's role signs in");
+        let id = serde_json::json!({"access_key_id": "AKIA"});
+        assert_eq!(config(id), ["s3.secret_access_key"]);
+        let secret = serde_json::json!({"secret_access_key": "hush"});
+        assert_eq!(config(secret), ["s3.access_key_id"]);
+        let token = serde_json::json!({"session_token": "hush"});
+        assert_eq!(config(token), ["s3.access_key_id", "s3.secret_access_key"]);
     }
 
     #[test]

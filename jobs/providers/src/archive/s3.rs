@@ -7,6 +7,7 @@
 use super::config::{LockMode, S3Config, Sse};
 use super::s3_fault::fault;
 use super::s3_read::Reading;
+use super::s3_role::MachineRole;
 use super::s3_upload::S3Upload;
 use super::{Archive, ArchiveFault, Entry, Upload, check_key};
 use crate::ConfigFault;
@@ -16,7 +17,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
+    SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -31,10 +32,13 @@ use secrecy::ExposeSecret;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 /// The first pause before a request is tried again; it doubles, with jitter, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
+
+/// The object by which it is found out whether the store knows conditional writes. It stays.
+const PROBE: &str = "probe/if-none-match";
 
 /// A bucket, or a part of one.
 #[derive(Clone)]
@@ -55,6 +59,8 @@ pub(super) struct Inner {
     lock: Option<(ObjectLockMode, TimeDelta)>,
     pub(super) checksums: bool,
     attempts: u32,
+    /// Set when the store was seen to keep what is there.
+    conditional: OnceCell<()>,
     /// As many parts as may be under way at once, of all uploads together: that bounds the memory.
     pub(super) parts: Arc<Semaphore>,
 }
@@ -69,27 +75,18 @@ impl S3 {
     /// The bucket of these settings, which must be valid. Opens no connection.
     ///
     /// # Errors
-    /// The secret is missing.
+    /// Of an access key only the id is set.
     pub fn new(config: &S3Config) -> Result<Self, ConfigFault> {
-        let secret = config.secret_access_key.as_ref().ok_or_else(|| ConfigFault {
-            key: "s3.secret_access_key".to_owned(),
-            message: "is missing".to_owned(),
-        })?;
-        let credentials = Credentials::new(
-            &config.access_key_id,
-            secret.expose_secret(),
-            config.session_token.as_ref().map(|t| t.expose_secret().to_owned()),
-            None,
-            "settings",
-        );
+        let ring = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+        let http = HttpClient::new().tls_provider(ring).build_https();
+        let credentials = credentials(config, &http)?;
         let checksums = match config.checksums {
             true => RequestChecksumCalculation::WhenSupported,
             false => RequestChecksumCalculation::WhenRequired,
         };
-        let ring = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
         let mut sdk = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(HttpClient::new().tls_provider(ring).build_https())
+            .http_client(http)
             .region(Region::new(config.region.clone()))
             .credentials_provider(credentials)
             .force_path_style(config.path_style)
@@ -134,10 +131,33 @@ impl S3 {
             lock,
             checksums: config.checksums,
             attempts: config.attempts,
+            conditional: OnceCell::new(),
             parts: Arc::new(Semaphore::new(config.parallel_parts)),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// The access key that is set, or the machine's role.
+fn credentials(
+    config: &S3Config,
+    http: &SharedHttpClient,
+) -> Result<SharedCredentialsProvider, ConfigFault> {
+    if let Some(secret) = &config.secret_access_key {
+        return Ok(SharedCredentialsProvider::new(Credentials::new(
+            &config.access_key_id,
+            secret.expose_secret(),
+            config.session_token.as_ref().map(|t| t.expose_secret().to_owned()),
+            None,
+            "settings",
+        )));
+    }
+    if !config.access_key_id.is_empty() {
+        let message = "is missing".to_owned();
+        return Err(ConfigFault { key: "s3.secret_access_key".to_owned(), message });
+    }
+    let region = Region::new(config.region.clone());
+    Ok(SharedCredentialsProvider::new(MachineRole::new(http.clone(), region)))
 }
 
 fn retries(attempts: u32) -> RetryConfig {
@@ -193,6 +213,35 @@ impl Inner {
         ArchiveFault::Unavailable { archive: self.name.clone(), problem: problem.into() }
     }
 
+    /// Refuses a store that overwrites what it is asked to leave alone. Found out once, before the first
+    /// object is written.
+    async fn keeps_what_is_there(&self) -> Result<(), ArchiveFault> {
+        self.conditional.get_or_try_init(|| self.probe()).await.copied()
+    }
+
+    /// Writes an object twice on the condition that it is not there.
+    async fn probe(&self) -> Result<(), ArchiveFault> {
+        for _ in 0..2 {
+            let content = Bytes::from_static(b"Shows that this store knows conditional writes.\n");
+            let put = self.put(PROBE, content).if_none_match("*").send().await;
+            let Err(error) = put else { continue };
+            return match error.raw_response().map(|r| r.status().as_u16()) {
+                // 409: another process writes it at this moment, and the store sees that.
+                Some(412 | 409) => Ok(()),
+                _ => Err(self.fault(PROBE, &error)),
+            };
+        }
+        Err(ArchiveFault::Refused {
+            archive: self.name.clone(),
+            problem: "it overwrites what is there although it is asked not to (it ignores \
+                      `If-None-Match: *`), so two runs at once could destroy one another's backups"
+                .to_owned(),
+            remedy: "use a store that knows conditional writes (Amazon S3, MinIO and Cloudflare R2 do), \
+                     a newer version of this one, or a directory"
+                .to_owned(),
+        })
+    }
+
     /// Whether the object there is this one: the answer to a try that had arrived after all.
     async fn is_ours(self: &Arc<Self>, key: &str, ours: &Bytes) -> Result<bool, ArchiveFault> {
         let mut reading = Reading::begin(Arc::clone(self), key, 0).await?;
@@ -215,12 +264,15 @@ impl Archive for S3 {
 
     async fn create(&self, key: &str) -> Result<Box<dyn Upload>, ArchiveFault> {
         check_key(&self.inner.name, key)?;
+        // Before hours of sending, and not when the manifest comes.
+        self.inner.keeps_what_is_there().await?;
         Ok(Box::new(S3Upload::new(Arc::clone(&self.inner), key)))
     }
 
     async fn put_new(&self, key: &str, content: Bytes) -> Result<(), ArchiveFault> {
         check_key(&self.inner.name, key)?;
         let inner = &self.inner;
+        inner.keeps_what_is_there().await?;
         let mut tries = 0;
         loop {
             // Tried again here and not by the client, so that the answer to our own first try is

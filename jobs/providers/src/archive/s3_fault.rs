@@ -1,6 +1,7 @@
 //! What the answers of an S3 store mean for a backup.
 
 use super::ArchiveFault;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use std::error::Error;
 
@@ -70,6 +71,9 @@ where
         archive: archive.to_owned(),
         problem: shorten(problem),
     };
+    if let Some(fault) = unsigned(archive, error) {
+        return fault;
+    }
     let SdkError::ServiceError(answer) = error else {
         let settings = matches!(error, SdkError::ConstructionFailure(_));
         let problem = DisplayErrorContext(error).to_string();
@@ -100,6 +104,33 @@ where
         _ => "correct the settings below `s3`",
     };
     refused(archive, problem, remedy.unwrap_or(by_status))
+}
+
+/// What it means that nobody gave a key to sign with.
+fn unsigned(archive: &str, error: &(dyn Error + 'static)) -> Option<ArchiveFault> {
+    let mut cause = Some(error);
+    let why = loop {
+        let here = cause?;
+        if let Some(why) = here.downcast_ref::<CredentialsError>() {
+            break why;
+        }
+        cause = here.source();
+    };
+    let mut told = Vec::new();
+    let mut cause: Option<&dyn Error> = Some(why);
+    while let Some(here) = cause {
+        told.push(here.to_string());
+        cause = here.source();
+    }
+    let problem = shorten(format!("the machine's role gave no key: {}", told.join(": ")));
+    Some(match why {
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
+            let remedy = "give the machine a role (of the instance, the task or the service account), or \
+                          set `s3.access_key_id` and `s3.secret_access_key`";
+            refused(archive, problem, remedy)
+        }
+        _ => ArchiveFault::Unavailable { archive: archive.to_owned(), problem },
+    })
 }
 
 fn refused(archive: &str, problem: String, remedy: &str) -> ArchiveFault {

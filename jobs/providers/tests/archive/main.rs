@@ -7,4 +7,5 @@ mod directory;
 mod proxy;
 mod s3;
 mod s3_faults;
+mod s3_role;
 mod servers;

@@ -21,16 +21,31 @@ pub struct Proxy {
 }
 
 struct Shared {
+    /// A header that does not get through.
+    forgets: Option<&'static str>,
     rules: Mutex<Vec<(&'static str, Fault)>>,
     heads: Mutex<Vec<String>>,
 }
 
 impl Proxy {
     pub async fn before(server: SocketAddr, rules: &[(&'static str, Fault)]) -> Self {
+        Self::start(server, rules, None).await
+    }
+
+    /// Makes the server one that does not know a header (in lower case).
+    pub async fn forgetting(server: SocketAddr, header: &'static str) -> Self {
+        Self::start(server, &[], Some(header)).await
+    }
+
+    async fn start(
+        server: SocketAddr,
+        rules: &[(&'static str, Fault)],
+        forgets: Option<&'static str>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let heads = Mutex::default();
-        let shared = Arc::new(Shared { rules: Mutex::new(rules.to_vec()), heads });
+        let shared = Arc::new(Shared { forgets, rules: Mutex::new(rules.to_vec()), heads });
         let passing = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -78,7 +93,10 @@ async fn pass(mut client: TcpStream, server: SocketAddr, shared: &Shared) -> std
         return slow_down(client, &text, request.len() - head - 4).await;
     }
     let mut upstream = TcpStream::connect(server).await?;
-    upstream.write_all(&request[..head]).await?;
+    match shared.forgets {
+        Some(header) => upstream.write_all(without(header, &text).as_bytes()).await?,
+        None => upstream.write_all(&request[..head]).await?,
+    }
     upstream.write_all(b"\r\nConnection: close").await?;
     upstream.write_all(&request[head..]).await?;
     let (mut from_client, mut to_client) = client.into_split();
@@ -104,6 +122,12 @@ async fn pass(mut client: TcpStream, server: SocketAddr, shared: &Shared) -> std
     }
     sending.abort();
     Ok(())
+}
+
+/// The head of a request without a header.
+fn without(header: &str, head: &str) -> String {
+    let named = |line: &&str| line.split(':').next().unwrap_or_default().to_lowercase() != header;
+    head.split("\r\n").filter(named).collect::<Vec<_>>().join("\r\n")
 }
 
 async fn slow_down(mut client: TcpStream, head: &str, have: usize) -> std::io::Result<()> {

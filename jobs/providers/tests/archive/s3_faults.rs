@@ -10,8 +10,9 @@ use switchyard_providers::archive::{Archive, ArchiveFault, S3, S3Config};
 async fn a_store_that_asks_for_patience_gets_it() {
     let server = moto();
     let rules = [
-        ("PUT", Fault::SlowDown),
-        ("PUT", Fault::SlowDown),
+        ("PUT /backups/switchyard/test/probe", Fault::SlowDown),
+        ("one.json", Fault::SlowDown),
+        ("one.json", Fault::SlowDown),
         ("POST", Fault::SlowDown),
         ("partNumber=2", Fault::SlowDown),
         ("POST", Fault::SlowDown),
@@ -67,7 +68,7 @@ async fn a_reading_does_not_go_on_in_another_object() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conditional_write_whose_answer_was_lost_is_known_for_our_own() {
     let server = moto();
-    let proxy = Proxy::before(server.address, &[("PUT", Fault::CutAfter(0))]).await;
+    let proxy = Proxy::before(server.address, &[("one.json", Fault::CutAfter(0))]).await;
     let archive = S3::new(&settings(proxy.address)).unwrap();
     let ours = Bytes::from_static(b"ours");
     archive.put_new("log/a-1/one.json", ours.clone()).await.unwrap();
@@ -81,7 +82,7 @@ async fn a_conditional_write_that_is_tried_again_does_not_take_anothers_for_its_
     let direct = S3::new(&settings(server.address)).unwrap();
     direct.put_new("log/a-1/one.json", Bytes::from_static(b"ours, but longer")).await.unwrap();
     for theirs in ["their", "ours", "ours, but longer, and longer"] {
-        let proxy = Proxy::before(server.address, &[("PUT", Fault::CutAfter(0))]).await;
+        let proxy = Proxy::before(server.address, &[("one.json", Fault::CutAfter(0))]).await;
         let archive = S3::new(&settings(proxy.address)).unwrap();
         let fault = archive.put_new("log/a-1/one.json", theirs.into()).await.unwrap_err();
         assert!(matches!(fault, ArchiveFault::AlreadyThere { .. }), "{fault:?}");
@@ -129,4 +130,33 @@ async fn a_store_that_stays_away_ends_the_reading_with_a_fault_that_passes() {
     drop(server);
     let all: Result<Vec<Bytes>, _> = futures::TryStreamExt::try_collect(stream).await;
     assert!(all.is_err_and(|fault| fault.is_transient()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_overwrites_what_it_is_to_leave_alone_is_refused_before_it_gets_anything() {
+    let server = moto();
+    // All that stands between us and a store that keeps to conditions.
+    let proxy = Proxy::forgetting(server.address, "if-none-match").await;
+    let archive = S3::new(&settings(proxy.address)).unwrap();
+    let faults = [
+        archive.create("full/x").await.err(),
+        archive.put_new("log/a-1/one.json", Bytes::from_static(b"one")).await.err(),
+    ];
+    for fault in faults {
+        let fault = fault.expect("it is refused");
+        assert!(matches!(fault, ArchiveFault::Refused { .. }), "{fault:?}");
+        let said = fault.to_string();
+        assert!(said.contains("If-None-Match") && said.contains("use a store"), "{said}");
+    }
+    // What it has can be read.
+    assert_eq!(keys(&archive, "").await, ["probe/if-none-match"]);
+    assert_eq!(read(&archive, "probe/if-none-match", 0).await.unwrap().first(), Some(&b'S'));
+    // The same store without the proxy will do, and is asked once.
+    let proxy = Proxy::before(server.address, &[]).await;
+    let archive = S3::new(&settings(proxy.address)).unwrap();
+    for key in ["log/a-1/one.json", "log/a-1/two.json"] {
+        archive.put_new(key, Bytes::from_static(b"one")).await.unwrap();
+    }
+    let asked = proxy.heads().iter().filter(|h| h.contains("probe/if-none-match")).count();
+    assert_eq!(asked, 1);
 }

@@ -33,6 +33,8 @@ stored_words! {
 
 /// First key of the advisory locks that put bookings of one agent one after another.
 const AGENT: i32 = 1_279_607_880;
+/// The same for the jobs of one agency.
+const AGENCY: i32 = 1_279_607_881;
 
 /// Why an event was not recorded.
 #[derive(Debug, thiserror::Error)]
@@ -259,6 +261,20 @@ pub async fn roots(tx: &mut Tx, ids: &[CommissionEventId]) -> Result<Vec<EventRo
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query(query).bind(ids).fetch_all(tx.conn()).await?;
     Ok(rows.iter().map(read).collect::<sqlx::Result<_>>()?)
+}
+
+/// Puts the jobs that book for an agency one after another, to the end of this transaction. To be called
+/// before anything else is locked.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn lock_agency(tx: &mut Tx, agency: AgencyId) -> Result<()> {
+    sqlx::query("select pg_advisory_xact_lock($1, hashtext($2::uuid::text))")
+        .bind(AGENCY)
+        .bind(agency.0)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
 }
 
 /// Puts bookings of these agents one after another, to the end of this transaction.

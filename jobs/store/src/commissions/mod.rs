@@ -1,23 +1,26 @@
-//! Commissions beside the ledger: plans and whom they hold for, events, and the groups of deals that
-//! are evaluated together.
+//! Commissions beside the ledger: plans and whom they hold for, events, what of them is not booked, and the
+//! groups of deals that are evaluated together.
 
+mod assignments;
 mod events;
 mod groups;
 mod plans;
+mod unbooked;
 mod walk;
 
+pub use assignments::{
+    Assignment, NewAssignment, assign, assignments_for, assignments_of, end_assignment,
+};
 pub use events::{
-    EventRow, EventState, RecordFault, Settle, decisions, event, followers, in_groups, lock_agents,
-    record, roots, settle, state, take, wait_for,
+    EventRow, EventState, RecordFault, Settle, decisions, event, followers, in_groups, lock_agency,
+    lock_agents, record, roots, settle, state, take, wait_for,
 };
 pub use groups::{
     Group, GroupFilter, GroupId, GroupKey, NewTotals, groups, groups_by_id, of_agents, save,
 };
 pub use plans::{
-    Assignment, DEFAULT_PLAN, NewAssignment, NewPlan, NewVersion, Plan, PlanId, PlanVersion,
-    add_version, assign, assignments_for, create, end_assignment, ensure, find, list, versions,
-    versions_of,
+    DEFAULT_PLAN, NewPlan, NewVersion, Plan, PlanId, PlanVersion, VersionFault, add_version,
+    create, ensure, find, list, versions, versions_of,
 };
-pub use walk::{
-    AgentPage, agencies, agents_after, events_of_agents, freeze, open_counts, posted_for,
-};
+pub use unbooked::{Backlog, Left, UnbookedFilter, about, backlog, left, unbooked};
+pub use walk::{AgentPage, agencies, agents_after, events_of_agents, freeze, posted_for};

@@ -1,11 +1,13 @@
-//! Plans, their versions, and whom they hold for. What a document says is the domain's business.
+//! Plans, their versions, and whom they hold for. What a document says is the domain's business, and only
+//! what the domain has read and checked is stored.
 
 use crate::ledger::derived;
 use crate::{Result, StoreFault, Tx};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use switchyard_domain::{AgencyId, AgentId, PortalId};
+use switchyard_domain::AgencyId;
+use switchyard_domain::commission::Plan as Rules;
 use uuid::Uuid;
 
 /// A plan's id.
@@ -72,8 +74,9 @@ pub struct PlanVersion {
 pub struct NewVersion {
     /// Of which plan.
     pub plan: PlanId,
-    /// What it says.
-    pub document: Value,
+    /// What it says: read and checked, because deals under a document that cannot be read are refused
+    /// for good. Its `version` is the number that it gets.
+    pub rules: Rules,
     /// See [`PlanVersion::valid_from`]; not before that of the version before it.
     pub valid_from: DateTime<Utc>,
     /// Who makes it.
@@ -95,8 +98,9 @@ pub async fn create(tx: &mut Tx, plan: &NewPlan) -> Result<PlanId> {
 ///
 /// # Errors
 /// If the database is not available.
-pub async fn ensure(tx: &mut Tx, plan: &NewPlan, document: &Value) -> Result<PlanId> {
+pub async fn ensure(tx: &mut Tx, plan: &NewPlan, rules: &Rules) -> Result<PlanId> {
     let id = PlanId::of_code(&plan.code);
+    let document = serde_json::to_value(rules)?;
     insert(tx, id, plan, true).await?;
     sqlx::query(
         "insert into switchyard.commission_plan_versions
@@ -127,34 +131,72 @@ async fn insert(tx: &mut Tx, id: PlanId, plan: &NewPlan, lenient: bool) -> Resul
     Ok(())
 }
 
+/// Why a version was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionFault {
+    /// A document names another number than the one that it would get.
+    #[error(
+        "the document says version {said}, and the plan's next one is {next}; write `\"version\": {next}`"
+    )]
+    Number {
+        /// What the document says.
+        said: u32,
+        /// What it has to say.
+        next: u32,
+    },
+    /// Periods that began with the version before would change.
+    #[error("the version would begin before the one before it, at {0}; let it begin then or later")]
+    TooEarly(DateTime<Utc>),
+    /// The database; `NotFound` if there is no such plan.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+impl From<sqlx::Error> for VersionFault {
+    fn from(e: sqlx::Error) -> Self {
+        Self::Store(e.into())
+    }
+}
+
 /// Adds a version; gives its number. Platform scope. Versions of one plan come one after another.
 ///
 /// # Errors
-/// [`StoreFault::NotFound`] if there is no such plan, or the version would begin before the one before
-/// it: then periods that began with that one would change.
-pub async fn add_version(tx: &mut Tx, new: &NewVersion) -> Result<i32> {
+/// [`VersionFault`].
+pub async fn add_version(tx: &mut Tx, new: &NewVersion) -> Result<i32, VersionFault> {
     sqlx::query_scalar::<_, Uuid>(
         "select id from switchyard.commission_plans where id = $1 for update",
     )
     .bind(new.plan.0)
     .fetch_one(tx.conn())
     .await?;
-    let version: Option<i32> = sqlx::query_scalar(
+    let (last, began): (i32, Option<DateTime<Utc>>) = sqlx::query_as(
+        "select coalesce(max(version), 0), max(valid_from) filter (where isfinite(valid_from))
+         from switchyard.commission_plan_versions where plan_id = $1",
+    )
+    .bind(new.plan.0)
+    .fetch_one(tx.conn())
+    .await?;
+    if let Some(began) = began.filter(|began| *began > new.valid_from) {
+        return Err(VersionFault::TooEarly(began));
+    }
+    let (said, next) = (new.rules.reference().version, last.unsigned_abs() + 1);
+    if said != next {
+        return Err(VersionFault::Number { said, next });
+    }
+    let version = sqlx::query_scalar(
         "insert into switchyard.commission_plan_versions
            (plan_id, version, agency_id, document, valid_from, created_by)
-         select p.id, coalesce(max(v.version), 0) + 1, p.agency_id, $2, $3, $4
-         from switchyard.commission_plans p
-         left join switchyard.commission_plan_versions v on v.plan_id = p.id
-         where p.id = $1 group by p.id having coalesce(max(v.valid_from), '-infinity') <= $3
+         select p.id, $5, p.agency_id, $2, $3, $4 from switchyard.commission_plans p where p.id = $1
          returning version",
     )
     .bind(new.plan.0)
-    .bind(&new.document)
+    .bind(serde_json::to_value(&new.rules).map_err(StoreFault::from)?)
     .bind(new.valid_from)
     .bind(&new.by)
-    .fetch_optional(tx.conn())
+    .bind(last + 1)
+    .fetch_one(tx.conn())
     .await?;
-    version.ok_or(StoreFault::NotFound)
+    Ok(version)
 }
 
 /// A plan by its code.
@@ -201,140 +243,4 @@ pub async fn versions_of(tx: &mut Tx, plans: &[PlanId]) -> Result<Vec<PlanVersio
     let query = concat!(version!(), "where plan_id = any($1) order by plan_id, version");
     let plans: Vec<Uuid> = plans.iter().map(|p| p.0).collect();
     Ok(sqlx::query_as(query).bind(plans).fetch_all(tx.conn()).await?)
-}
-
-/// For whom a plan holds, and when. What is `None` is everybody's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
-pub struct Assignment {
-    /// Its id.
-    pub id: Uuid,
-    /// Which plan.
-    pub plan_id: Uuid,
-    /// Deals of this agency.
-    pub agency_id: Option<Uuid>,
-    /// Deals of leads from this portal.
-    pub portal_id: Option<Uuid>,
-    /// Deals of this agent.
-    pub agent_id: Option<Uuid>,
-    /// Deals that happened then or later.
-    pub valid_from: DateTime<Utc>,
-    /// Deals that happened before.
-    pub valid_until: DateTime<Utc>,
-}
-
-impl Assignment {
-    /// How exact it is: the most exact one wins.
-    #[must_use]
-    pub fn rank(&self) -> u8 {
-        match (self.agent_id, self.agency_id, self.portal_id) {
-            (Some(_), _, _) => 4,
-            (None, Some(_), Some(_)) => 3,
-            (None, Some(_), None) => 2,
-            (None, None, Some(_)) => 1,
-            (None, None, None) => 0,
-        }
-    }
-
-    /// Whether it holds for a deal.
-    #[must_use]
-    pub fn holds(
-        &self,
-        agency: AgencyId,
-        agent: AgentId,
-        portal: Option<PortalId>,
-        at: DateTime<Utc>,
-    ) -> bool {
-        let own = |wanted: Option<Uuid>, is: Option<Uuid>| wanted.is_none() || wanted == is;
-        own(self.agency_id, Some(agency.0))
-            && own(self.agent_id, Some(agent.0))
-            && own(self.portal_id, portal.map(|p| p.0))
-            && self.valid_from <= at
-            && at < self.valid_until
-    }
-}
-
-/// A new assignment.
-#[derive(Clone, Debug, Default)]
-pub struct NewAssignment {
-    /// See [`Assignment::agency_id`].
-    pub agency: Option<AgencyId>,
-    /// See [`Assignment::portal_id`].
-    pub portal: Option<PortalId>,
-    /// See [`Assignment::agent_id`].
-    pub agent: Option<AgentId>,
-    /// See [`Assignment::valid_from`]; `None`: always.
-    pub valid_from: Option<DateTime<Utc>>,
-    /// See [`Assignment::valid_until`]; `None`: for good.
-    pub valid_until: Option<DateTime<Utc>>,
-    /// Who makes it.
-    pub by: String,
-}
-
-/// Assigns a plan; gives the assignment's id. Platform scope. What was booked before stays as it is
-/// until somebody recomputes.
-///
-/// # Errors
-/// If there is no such plan, agency, portal or agent.
-pub async fn assign(tx: &mut Tx, plan: PlanId, new: &NewAssignment) -> Result<Uuid> {
-    let id = Uuid::now_v7();
-    sqlx::query(
-        "insert into switchyard.commission_assignments
-           (id, plan_id, agency_id, portal_id, agent_id, valid_from, valid_until, created_by)
-         values ($1, $2, $3, $4, $5, coalesce($6::timestamptz, '-infinity'), coalesce($7::timestamptz, 'infinity'), $8)",
-    )
-    .bind(id)
-    .bind(plan.0)
-    .bind(new.agency.map(|a| a.0))
-    .bind(new.portal.map(|p| p.0))
-    .bind(new.agent.map(|a| a.0))
-    .bind(new.valid_from)
-    .bind(new.valid_until)
-    .bind(&new.by)
-    .execute(tx.conn())
-    .await?;
-    Ok(id)
-}
-
-/// Lets an assignment end; gives whether there was one that held on. Platform scope.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn end_assignment(tx: &mut Tx, id: Uuid, at: DateTime<Utc>) -> Result<bool> {
-    let done = sqlx::query(
-        "update switchyard.commission_assignments set valid_until = $2
-         where id = $1 and valid_until > $2 and valid_from < $2",
-    )
-    .bind(id)
-    .bind(at)
-    .execute(tx.conn())
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// The assignments that may hold for these agents and agencies, the most exact first, of equals the
-/// one that began last.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn assignments_for(
-    tx: &mut Tx,
-    agencies: &[AgencyId],
-    agents: &[AgentId],
-) -> Result<Vec<Assignment>> {
-    let mut found: Vec<Assignment> = sqlx::query_as(
-        "select id, plan_id, agency_id, portal_id, agent_id,
-           greatest(valid_from, '0001-01-01') as valid_from, least(valid_until, '9999-01-01') as valid_until
-         from switchyard.commission_assignments where agent_id = any($2)
-         union all
-         select id, plan_id, agency_id, portal_id, agent_id,
-           greatest(valid_from, '0001-01-01'), least(valid_until, '9999-01-01')
-         from switchyard.commission_assignments
-         where agent_id is null and (agency_id = any($1) or agency_id is null)",
-    )
-    .bind(agencies.iter().map(|a| a.0).collect::<Vec<_>>())
-    .bind(agents.iter().map(|a| a.0).collect::<Vec<_>>())
-    .fetch_all(tx.conn())
-    .await?;
-    found.sort_by_key(|a| std::cmp::Reverse((a.rank(), a.valid_from, a.id)));
-    Ok(found)
 }

@@ -111,21 +111,6 @@ pub async fn posted_for(
     Ok(all)
 }
 
-/// How many events wait: for their booking, for their conversion, and how many were refused. Counted
-/// up to 100,000 each.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn open_counts(tx: &mut Tx) -> Result<(i64, i64, i64)> {
-    Ok(sqlx::query_as(
-        "select count(*) filter (where state = 'pending'), count(*) filter (where state = 'waiting'),
-           count(*) filter (where state = 'refused')
-         from switchyard.commission_events where state <> 'booked'",
-    )
-    .fetch_one(tx.conn())
-    .await?)
-}
-
 /// Agencies with entries that happened before this moment. Platform scope.
 ///
 /// # Errors

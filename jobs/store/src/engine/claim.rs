@@ -151,7 +151,7 @@ async fn sort_out(
     let place: HashMap<i32, usize> =
         request.lanes.iter().enumerate().map(|(i, l)| (l.lane.0, i)).collect();
     rows.sort_by_cached_key(|r| (place.get(&r.lane).copied(), r.priority, r.run_at, r.id));
-    Ok(rows.into_iter().map(|r| r.into_job(request.worker)).collect())
+    Ok(rows.into_iter().map(|r| r.into_job(request)).collect())
 }
 
 async fn from_heads(
@@ -236,11 +236,12 @@ impl Stretches {
 }
 
 impl Row {
-    fn into_job(self, worker: WorkerId) -> ClaimedJob {
+    fn into_job(self, request: &ClaimRequest<'_>) -> ClaimedJob {
         ClaimedJob {
             id: JobId(self.id),
             fence: Fence(self.fence),
-            worker,
+            worker: request.worker,
+            lease: request.lease,
             lane: LaneId(self.lane),
             kind: self.kind,
             args: self.args,
@@ -289,9 +290,9 @@ async fn quarantine(connection: &mut PgConnection, held: &[Held]) -> Result<()> 
 /// Renews leases; gives the jobs that are still held.
 ///
 /// It never waits. A row that is locked is in the hands of its own job's transaction (then nobody
-/// can take it, and the next renewal finds it free) or of a claim that takes it over (then the
-/// next renewal misses it): it is answered for as it stood. So one long transaction cannot cost
-/// all the other jobs their leases.
+/// can take it, and the transaction renews the lease itself, see [`settle::lock`]) or of a claim that
+/// takes it over (then the next renewal misses it): it is answered for as it stood. So one long
+/// transaction cannot cost all the other jobs their leases.
 pub(crate) async fn renew(
     connection: &mut PgConnection,
     held: &[Held],

@@ -186,10 +186,11 @@ pub async fn forget_errors(db: &Db, keep_days: u16) -> Result<u64> {
     Ok(forgotten.rows_affected())
 }
 
-/// Makes the history's slices for the days to come; gives how many were missing.
+/// Makes the history's slices for the days to come; gives how many were missing. Rows that came before
+/// their slice go into it through its parent, so that whoever follows the log sees them move.
 ///
 /// # Errors
-/// If the database is not available.
+/// If the database is not available, or a long reader is in the way (then a later call succeeds).
 pub async fn ensure_slices(db: &Db) -> Result<u64> {
     let n: i32 = sqlx::query_scalar("select engine.ensure_slices(current_date - 1, $1)")
         .bind(SLICE_DAYS)
@@ -227,10 +228,11 @@ impl KeepDays {
     }
 }
 
-/// Drops the slices of history that are older than their class is kept; gives how many.
+/// Drops the slices of history that are older than their class is kept; gives how many. Those that
+/// somebody reads meanwhile, such as a full backup, are left for a later call: nothing queues behind them.
 ///
 /// # Errors
-/// If the database is not available, or a long reader is in the way (then a later call succeeds).
+/// If the database is not available.
 pub async fn drop_slices(db: &Db, keep: KeepDays) -> Result<u64> {
     // In the order of the classes' numbers.
     let days = [Retention::Standard, Retention::Short, Retention::Long].map(|c| keep.of(c).into());

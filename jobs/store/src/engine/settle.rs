@@ -19,17 +19,44 @@ const LONGEST_TEXT: usize = 16 * 1024;
 
 /// Locks the job's row at its fence, until the transaction ends.
 ///
+/// Renewals step over a locked row, and a job whose transactions follow each other closely hides its row
+/// from all of them. So a lease of which a third is over is renewed here.
+///
 /// # Errors
 /// [`StoreFault::LeaseLost`] if nobody holds it under this fence.
-pub(crate) async fn lock(connection: &mut PgConnection, held: Held) -> Result<()> {
-    let row: Option<i32> = sqlx::query_scalar(
-        "select 1 from engine.jobs where id = $1 and fence = $2 and worker is not null for update",
+pub(crate) async fn lock(connection: &mut PgConnection, held: Held, lease: Duration) -> Result<()> {
+    let low: Option<bool> = sqlx::query_scalar(
+        "select coalesce(lease_until < clock_timestamp() + $3 * interval '1 second' * 2 / 3, true)
+         from engine.jobs where id = $1 and fence = $2 and worker is not null for update",
     )
     .bind(held.id.0)
     .bind(held.fence.0)
-    .fetch_optional(connection)
+    .bind(seconds(lease))
+    .fetch_optional(&mut *connection)
     .await?;
-    row.map(|_| ()).ok_or(StoreFault::LeaseLost)
+    match low {
+        None => Err(StoreFault::LeaseLost),
+        Some(true) => extend(connection, held, lease).await,
+        Some(false) => Ok(()),
+    }
+}
+
+/// Renews the lease of a job whose row this transaction has locked.
+pub(crate) async fn extend(
+    connection: &mut PgConnection,
+    held: Held,
+    lease: Duration,
+) -> Result<()> {
+    sqlx::query(
+        "update engine.jobs set lease_until = clock_timestamp() + $3 * interval '1 second'
+         where id = $1 and fence = $2 and worker is not null",
+    )
+    .bind(held.id.0)
+    .bind(held.fence.0)
+    .bind(seconds(lease))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// What was written.

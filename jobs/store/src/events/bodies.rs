@@ -93,17 +93,18 @@ pub async fn compress_old(tx: &mut Tx, limit: i64) -> Result<Compressed> {
         done.compressed += 1;
         done.before += usize::try_from(size).unwrap_or_default();
         done.after += body.len();
-        ids.push(id);
+        ids.push(EventId(id));
         sizes.push(size);
         packed.push(body);
     }
+    super::lock_all(tx, &ids).await?;
     sqlx::query(
         "update switchyard.webhook_events e set body = u.body, body_encoding = 'gzip',
            body_bytes = u.size
          from unnest($1::uuid[], $2::bytea[], $3::int[]) as u (id, body, size)
          where e.id = u.id and e.body_encoding is null",
     )
-    .bind(ids)
+    .bind(ids.iter().map(|e| e.0).collect::<Vec<_>>())
     .bind(packed)
     .bind(sizes)
     .execute(tx.conn())

@@ -125,6 +125,7 @@ async fn write(tx: &mut Tx, batch: &[&NewEvent]) -> Result<Vec<Written>> {
            select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::bytea[],
              $6::jsonb[], $7::text[], $8::text[], $9::text[], $10::bool[]) with ordinality
              as u (id, portal, key, ttl, body, headers, addr, request, url, redacted, n)
+           where exists (select from switchyard.portals p where p.id = u.portal)
          ), keys as (
            insert into switchyard.delivery_keys as k (portal_id, key, event_id, expires_at)
            select distinct on (portal, key) portal, key, id, now() + make_interval(secs => ttl)

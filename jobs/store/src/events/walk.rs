@@ -123,6 +123,22 @@ pub async fn count_in(tx: &mut Tx, range: &Range, most: i64) -> Result<i64> {
     .await?)
 }
 
+/// Locks events until the end of the transaction, in the order in which they came: whoever locks several
+/// locks them here.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn lock_all(tx: &mut Tx, events: &[EventId]) -> Result<()> {
+    sqlx::query(
+        "select from switchyard.webhook_events where id = any($1)
+         order by received_at, id for no key update",
+    )
+    .bind(events.iter().map(|e| e.0).collect::<Vec<_>>())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
 /// An event with its portal's settings of today, locked until the end of the transaction: nobody
 /// judges it at the same time.
 ///

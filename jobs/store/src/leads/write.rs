@@ -171,21 +171,38 @@ pub async fn by_external_id(
     Ok(found.map(LeadId))
 }
 
-/// Every lead that an event made, in the order in which they stand in it, locked until the end of
-/// the transaction.
+/// Every lead that an event made, in the order in which they stand in it.
 ///
 /// # Errors
 /// If the database is not available.
-pub async fn lock_of_event(tx: &mut Tx, event: EventId) -> Result<Vec<Lead>> {
+pub async fn of_event(tx: &mut Tx, event: EventId) -> Result<Vec<Lead>> {
     let rows = sqlx::query(concat!(
         "select ",
         columns!(),
-        " from switchyard.leads l where l.event_id = $1 order by l.ordinal for no key update"
+        " from switchyard.leads l where l.event_id = $1 order by l.ordinal"
     ))
     .bind(event.0)
     .fetch_all(tx.conn())
     .await?;
     Ok(rows.iter().map(lead).collect::<sqlx::Result<_>>()?)
+}
+
+/// Locks every lead that these events made, and these leads, until the end of the transaction, in the
+/// order of their ids: whoever locks several locks them here.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn lock_all(tx: &mut Tx, of: &[EventId], and: &[LeadId]) -> Result<()> {
+    sqlx::query(
+        "select from switchyard.leads where id in (
+           select id from switchyard.leads where event_id = any($1) union all select unnest($2::uuid[]))
+         order by id for no key update",
+    )
+    .bind(of.iter().map(|e| e.0).collect::<Vec<_>>())
+    .bind(and.iter().map(|l| l.0).collect::<Vec<_>>())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
 }
 
 /// Writes what a lead says anew. Who holds it and where it stands are left as they are.

@@ -88,7 +88,8 @@ pub async fn balances(
     Ok(rows.iter().map(read).collect::<sqlx::Result<_>>()?)
 }
 
-/// Adds the deltas up, one process at a time; gives how many there were. Platform scope.
+/// Adds the deltas up, to balances and to agents' standings, one process at a time; gives how many there
+/// were. Platform scope.
 ///
 /// # Errors
 /// If the database is not available.
@@ -97,7 +98,8 @@ pub async fn fold(tx: &mut Tx) -> Result<i64> {
 }
 
 /// What the sum of all accounts is off zero, and accounts whose balance is not the sum of their
-/// postings: both lists are empty in a sound ledger. Reads every posting. Platform scope.
+/// postings, or is not what their owner's standing says: both lists are empty in a sound ledger. Reads
+/// every posting. Platform scope.
 ///
 /// # Errors
 /// If the database is not available.
@@ -113,6 +115,14 @@ pub async fn out_of_balance(tx: &mut Tx) -> Result<(Vec<(String, String)>, Vec<A
          full join (select account_id, sum(amount) as amount, count(*) as n
                     from ledger.postings group by 1) p on p.account_id = b.id
          where b.id is null or coalesce(p.amount, 0) <> b.amount or coalesce(p.n, 0) <> b.postings
+         union
+         select a.id from ledger.accounts a left join ledger.balances b on b.account_id = a.id
+         left join ledger.standings s
+           on s.owner_id = a.owner_id and s.agency_id = a.agency_id and s.currency = a.currency
+         where a.owner_kind = 'agent' and a.kind in ('payable', 'sent', 'paid')
+           and (coalesce(b.amount, 0) <> coalesce(case a.kind when 'payable' then s.pending
+                  when 'sent' then s.sent else s.paid end, 0)
+             or coalesce(s.earned <> s.pending + s.sent + s.paid, false))
          order by 1 limit 1000",
     )
     .fetch_all(tx.conn())

@@ -162,22 +162,6 @@ pub async fn entry(tx: &mut Tx, id: EntryId) -> Result<Entry> {
     with_postings(tx, vec![row]).await?.pop().ok_or(StoreFault::NotFound)
 }
 
-/// What was booked for a lead, the oldest first, at most 200.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn of_lead(tx: &mut Tx, lead: LeadId) -> Result<Vec<Entry>> {
-    let rows = sqlx::query(concat!(
-        columns!(),
-        "where e.event_id in (select id from switchyard.commission_events where lead_id = $1)
-         order by e.id limit 200"
-    ))
-    .bind(lead.0)
-    .fetch_all(tx.conn())
-    .await?;
-    with_postings(tx, rows).await
-}
-
 /// What the ledger holds for one event's line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {

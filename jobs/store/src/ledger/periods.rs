@@ -76,7 +76,11 @@ pub async fn close(tx: &mut Tx, agency: AgencyId, month: NaiveDate) -> Result<Cl
     Ok(closed.into_iter().next().unwrap_or_else(none))
 }
 
-async fn figures(tx: &mut Tx, agency: AgencyId, month: NaiveDate) -> Result<Vec<Figure>> {
+/// A month's figures as they stand now: of a month that is open they may change.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn figures(tx: &mut Tx, agency: AgencyId, month: NaiveDate) -> Result<Vec<Figure>> {
     let rows = sqlx::query(
         "select a.id, a.kind, a.owner_kind, a.owner_id, a.currency,
            coalesce(sum(p.amount) filter (where e.period < $2), 0)::int8 as opening,

@@ -15,7 +15,7 @@ const MOST_GROUPS: i64 = 200;
 /// Lines of one statement.
 const MOST_LINES: i64 = 20_000;
 /// Entries about one thing.
-const MOST_ENTRIES: i64 = 50;
+const MOST_ENTRIES: i64 = 200;
 
 /// By what earnings are added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ pub async fn account_month(
 }
 
 /// The entries of something: of an entry itself, of an event, or of a lead; the oldest first, at most
-/// 50.
+/// 200.
 ///
 /// # Errors
 /// If the database is not available.

@@ -40,43 +40,73 @@ pub struct StandingFilter {
     pub limit: i64,
 }
 
-/// Agents by what they earned, the most first. Reads an account's balance and no posting, so it costs
-/// the same after ten deals and after ten million.
+/// Standings with what was posted since the last fold: `moved` has every agent of whom something was,
+/// `still` all others. Parameters: the currency, the agency or null.
+macro_rules! standing_now {
+    ($rest:literal) => {
+        concat!(
+            "with deltas as materialized (
+               select a.owner_id, a.agency_id, sum(d.amount)::int8 as earned,
+                 coalesce(sum(d.amount) filter (where a.kind = 'payable'), 0)::int8 as pending,
+                 coalesce(sum(d.amount) filter (where a.kind = 'sent'), 0)::int8 as sent,
+                 coalesce(sum(d.amount) filter (where a.kind = 'paid'), 0)::int8 as paid
+               from ledger.balance_deltas d join ledger.accounts a on a.id = d.account_id
+               where a.owner_kind = 'agent' and a.currency = $1
+                 and a.kind in ('payable', 'sent', 'paid') and ($2::uuid is null or a.agency_id = $2)
+               group by 1, 2
+             ), moved as materialized (
+               select d.owner_id, d.agency_id, d.earned + coalesce(s.earned, 0) as earned,
+                 d.pending + coalesce(s.pending, 0) as pending, d.sent + coalesce(s.sent, 0) as sent,
+                 d.paid + coalesce(s.paid, 0) as paid
+               from deltas d left join ledger.standings s
+                 on s.owner_id = d.owner_id and s.agency_id = d.agency_id and s.currency = $1
+             ), still as not materialized (
+               select s.owner_id, s.agency_id, s.earned, s.pending, s.sent, s.paid
+               from ledger.standings s
+               where s.currency = $1 and ($2::uuid is null or s.agency_id = $2)
+                 and (s.owner_id, s.agency_id) not in (select owner_id, agency_id from deltas)
+             ) ",
+            $rest
+        )
+    };
+}
+
+/// The first ones. Of those that did not move no more can be among them than are asked for.
+const FIRST: &str = standing_now!(
+    ", first as (
+       select * from moved union all (
+         select * from still order by earned desc, owner_id limit $3
+       )
+     ), placed as (select f.*, rank() over (order by f.earned desc) as place from first f)
+     select p.*, g.name from placed p join switchyard.agents g on g.id = p.owner_id
+     order by p.place, p.owner_id limit $3"
+);
+
+/// One agent's, with the place among all.
+const OF_ONE: &str = standing_now!(
+    ", own as (
+       select * from moved where owner_id = $4 union all select * from still where owner_id = $4
+     )
+     select o.*, g.name, 1 + (select count(*) from moved m where m.earned > o.earned)
+       + (select count(*) from still s where s.earned > o.earned) as place
+     from own o join switchyard.agents g on g.id = o.owner_id order by place limit $3"
+);
+
+/// Agents by what they earned, the most first: read from what folding the balances keeps (see
+/// [`crate::ledger::fold`]) and from the postings since then, so that it costs the same after ten deals
+/// and after ten million, with ten agents and with a hundred thousand.
 ///
 /// # Errors
 /// If the database is not available.
 pub async fn standings(tx: &mut Tx, filter: &StandingFilter) -> Result<Vec<Standing>> {
-    let rows = sqlx::query(
-        "with deltas as materialized (
-           select account_id, sum(amount) as amount from ledger.balance_deltas group by 1
-         ), sums as materialized (
-           select a.owner_id, a.agency_id,
-             sum(coalesce(b.amount, 0) + coalesce(d.amount, 0))::int8 as earned,
-             coalesce(sum(coalesce(b.amount, 0) + coalesce(d.amount, 0))
-               filter (where a.kind = 'payable'), 0)::int8 as pending,
-             coalesce(sum(coalesce(b.amount, 0) + coalesce(d.amount, 0))
-               filter (where a.kind = 'sent'), 0)::int8 as sent,
-             coalesce(sum(coalesce(b.amount, 0) + coalesce(d.amount, 0))
-               filter (where a.kind = 'paid'), 0)::int8 as paid
-           from ledger.accounts a
-           left join ledger.balances b on b.account_id = a.id
-           left join deltas d on d.account_id = a.id
-           where a.owner_kind = 'agent' and a.currency = $1
-             and a.kind in ('payable', 'sent', 'paid') and ($2::uuid is null or a.agency_id = $2)
-           group by 1, 2
-         ), placed as (
-           select s.*, rank() over (order by s.earned desc) as place from sums s
-         )
-         select p.*, g.name from placed p join switchyard.agents g on g.id = p.owner_id
-         where $3::uuid is null or p.owner_id = $3
-         order by p.place, p.owner_id limit $4",
-    )
-    .bind(filter.currency.code())
-    .bind(filter.agency.map(|a| a.0))
-    .bind(filter.agent.map(|a| a.0))
-    .bind(filter.limit)
-    .fetch_all(tx.conn())
-    .await?;
+    let agency = filter.agency.map(|a| a.0);
+    let query = sqlx::query(if filter.agent.is_some() { OF_ONE } else { FIRST });
+    let query = query.bind(filter.currency.code()).bind(agency).bind(filter.limit);
+    let query = match filter.agent {
+        Some(agent) => query.bind(agent.0),
+        None => query,
+    };
+    let rows = query.fetch_all(tx.conn()).await?;
     let standing = |row: &PgRow| {
         let money = |column: &str| {
             let minor: sqlx::Result<i64> = row.try_get(column);

@@ -2,7 +2,9 @@
 
 use chrono::NaiveDate;
 use clap::Subcommand;
-use switchyard_domain::{AgencyId, LeadId};
+use switchyard_domain::AgencyId;
+use switchyard_store::commissions::EventState;
+use uuid::Uuid;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Commission {
@@ -30,10 +32,23 @@ pub(in crate::cli) enum Commission {
         #[arg(long, value_name = "SIZE:HEX", value_parser = head)]
         root: Vec<(u64, [u8; 32])>,
     },
-    /// Every entry of a lead: event, plan, tier, arithmetic, who got what, and its place in the log
+    /// Every entry about a lead, an event or an entry: event, plan, tier, arithmetic, who got what, and its
+    /// place in the log; and what was not booked, with the reason
     Explain {
-        /// The lead
-        lead: LeadId,
+        /// The lead, the event or the entry
+        id: Uuid,
+    },
+    /// Events that are not booked: refused with the reason, waiting for their conversion or for a job
+    Unbooked {
+        /// Only those in this state: pending, waiting or refused
+        #[arg(long)]
+        state: Option<EventState>,
+        /// Only this agency's
+        #[arg(long)]
+        agency: Option<AgencyId>,
+        /// At most so many of what waits for a job, and as many of the others
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
     },
 }
 

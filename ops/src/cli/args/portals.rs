@@ -201,7 +201,7 @@ pub(in crate::cli) struct EventsReplay {
 }
 
 /// A day, a minute or an instant; without a zone it is UTC.
-fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     let day = |t: &str| t.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
     let minute = |t: &str| chrono::NaiveDateTime::parse_from_str(t, "%Y-%m-%dT%H:%M").ok();
     let second = |t: &str| t.parse::<chrono::NaiveDateTime>().ok();

@@ -27,6 +27,12 @@ pub enum Act {
     Snooze(u64),
     /// Finishes in its own transaction.
     Settle,
+    /// So many transactions of its own, each of so many milliseconds, and so many milliseconds after each.
+    Transactions {
+        n: u32,
+        ms: u64,
+        rest: u64,
+    },
     /// Says that it is so many percent done, waits for the gate, and fails; the second attempt says
     /// nothing and waits for the gate with a `2` behind its name.
     Tell(u8, String),
@@ -80,6 +86,15 @@ impl Job for Act {
                 Ok(Outcome::Done)
             }
             Self::Settle => state.db.begin_job(cx.job()).await?.done().await,
+            Self::Transactions { n, ms, rest } => {
+                for _ in 0..n {
+                    let tx = state.db.begin_job(cx.job()).await?;
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    tx.commit().await?;
+                    tokio::time::sleep(Duration::from_millis(rest)).await;
+                }
+                Ok(Outcome::Done)
+            }
         }
     }
 }
