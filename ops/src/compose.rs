@@ -80,10 +80,10 @@ impl Base {
         let key = config.secret_key.is_some().then(|| config.master_key()).transpose()?;
         providers.fetch = providers.fetch.opening_with(key);
         let jobs = db.for_jobs().map_err(unusable)?;
-        let lead_url = config.lead_url().into();
         let backups = crate::backups::open(&config)?.map(Arc::new);
         let alarms = alarms(&config)?;
-        let platform = Platform { db: jobs, providers, lead_url, backups, alarms };
+        let platform =
+            Platform { backups, alarms, ..Platform::new(jobs, providers, config.lead_url()) };
         Ok(Self { config: Arc::new(config), db, wake, platform, cipher, end })
     }
 

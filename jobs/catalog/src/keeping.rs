@@ -59,21 +59,22 @@ impl<'a> Keeper<'a> {
         whole.flat_map(|lead| rule.keys(self.event.portal, lead)).collect()
     }
 
-    /// Locks the persons of several leads, and the leads that they may complete: one lead after the
-    /// other they would be locked in the order in which the sender wrote them. Gives what
-    /// [`persons::unlock`] needs.
-    pub(crate) async fn lock(&self, tx: &mut Tx, leads: &[Judged]) -> Result<BTreeSet<PersonKey>> {
-        if leads.len() < 2 {
-            return Ok(BTreeSet::new());
+    /// The event whose leads are kept.
+    pub(crate) fn event(&self) -> &'a EventToProcess {
+        self.event
+    }
+
+    /// The jobs that follow.
+    pub(crate) fn jobs(self) -> Vec<NewJob> {
+        self.jobs
+    }
+
+    /// Enqueues what follows; `stamp` says whose doing it is.
+    pub(crate) async fn enqueue(self, tx: &mut Tx, stamp: impl Fn(NewJob) -> NewJob) -> Result<()> {
+        if !self.jobs.is_empty() {
+            tx.enqueue_all(self.jobs.into_iter().map(stamp).collect()).await?;
         }
-        let keys = self.persons(leads);
-        persons::lock(tx, &keys).await?;
-        let merges = self.rule.is_some_and(|rule| rule.policy == DuplicatePolicy::Merge);
-        if merges && !keys.is_empty() {
-            let holders = persons::holders(tx, &keys).await?;
-            leads::lock_all(tx, &[], &holders).await?;
-        }
-        Ok(keys)
+        Ok(())
     }
 
     /// Stores one lead, or does what the portal wants done with one of a person who asked before.
@@ -136,14 +137,27 @@ impl<'a> Keeper<'a> {
         events::mark_processed(tx, self.event.id, self.event.portal_version, standing).await?;
         Ok(Some(Kept::Repeats(standing)))
     }
+}
 
-    /// Enqueues what follows; `stamp` says whose doing it is.
-    pub(crate) async fn enqueue(self, tx: &mut Tx, stamp: impl Fn(NewJob) -> NewJob) -> Result<()> {
-        if !self.jobs.is_empty() {
-            tx.enqueue_all(self.jobs.into_iter().map(stamp).collect()).await?;
-        }
-        Ok(())
+/// Locks the persons of several leads, and the leads that they may complete: one lead after the other
+/// they would be locked in the order in which senders wrote them. Gives what [`persons::unlock`] needs.
+pub(crate) async fn lock(
+    tx: &mut Tx,
+    leads: &[(Keeper<'_>, Vec<Judged>)],
+) -> Result<BTreeSet<PersonKey>> {
+    if leads.iter().map(|(_, judged)| judged.len()).sum::<usize>() < 2 {
+        return Ok(BTreeSet::new());
     }
+    let keys = leads.iter().flat_map(|(keeper, judged)| keeper.persons(judged)).collect();
+    persons::lock(tx, &keys).await?;
+    let merges = |(keeper, _): &(Keeper<'_>, _)| {
+        keeper.rule.is_some_and(|rule| rule.policy == DuplicatePolicy::Merge)
+    };
+    if leads.iter().any(merges) && !keys.is_empty() {
+        let holders = persons::holders(tx, &keys).await?;
+        leads::lock_all(tx, &[], &holders).await?;
+    }
+    Ok(keys)
 }
 
 /// A person, by whose lead it is met.

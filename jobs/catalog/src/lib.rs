@@ -74,6 +74,7 @@ mod refusals_expire;
 pub mod replay;
 pub mod statements;
 pub mod tiers;
+mod together;
 mod webhook_enrich;
 mod webhook_flush;
 mod webhook_notice;

@@ -11,6 +11,7 @@ pub use manage::{
 pub use switchyard_providers::GuardPolicy;
 
 use crate::{SendWebhook, queues};
+use std::collections::HashMap;
 use switchyard_domain::outbound::{AssignmentFacts, Event, EventType, LeadFacts, MessageFacts};
 use switchyard_domain::{LeadId, LeadState, MessageId, OutboundMessageId};
 use switchyard_queue::{NewJob, Options};
@@ -29,16 +30,31 @@ pub(crate) async fn tell(
     events: &[Event<'_>],
     stamp: impl Fn(NewJob) -> NewJob,
 ) -> Result<()> {
-    let mut new = Vec::new();
-    for event in events {
+    tell_each(tx, events, |_, job| stamp(job)).await
+}
+
+/// The same for events that have causes of their own: `stamp` is given the place of the event.
+pub(crate) async fn tell_each(
+    tx: &mut Tx,
+    events: &[Event<'_>],
+    stamp: impl Fn(usize, NewJob) -> NewJob,
+) -> Result<()> {
+    let (mut new, mut places) = (Vec::new(), HashMap::new());
+    for (n, event) in events.iter().enumerate() {
         if outbound::is_wanted(tx, event.kind(), event.agency()).await? {
-            new.push(written(event));
+            let written = written(event);
+            places.insert(written.id, n);
+            new.push(written);
         }
     }
     if new.is_empty() {
         return Ok(());
     }
     let due = outbound::emit(tx, &new).await?;
+    let stamp = |of: &DueDelivery, job| match places.get(&of.message) {
+        Some(n) => stamp(*n, job),
+        None => job,
+    };
     send(tx, &due, stamp).await
 }
 
@@ -56,7 +72,7 @@ fn written(event: &Event<'_>) -> NewOutbound {
 pub(crate) async fn send(
     tx: &mut Tx,
     due: &[DueDelivery],
-    stamp: impl Fn(NewJob) -> NewJob,
+    stamp: impl Fn(&DueDelivery, NewJob) -> NewJob,
 ) -> Result<()> {
     if due.is_empty() {
         return Ok(());
@@ -65,7 +81,7 @@ pub(crate) async fn send(
         let job = SendWebhook { endpoint: d.endpoint, message: d.message };
         let options = Options::new().partition(d.endpoint);
         let options = d.tenant.iter().fold(options, |o, agency| o.tenant(agency.0));
-        Ok(stamp(NewJob { id: d.job, ..NewJob::with_options(&job, options)? }))
+        Ok(stamp(d, NewJob { id: d.job, ..NewJob::with_options(&job, options)? }))
     });
     let jobs: Vec<NewJob> = jobs.collect::<Result<_, serde_json::Error>>()?;
     tx.enqueue_all(jobs).await?;
@@ -83,11 +99,11 @@ pub(crate) fn facts(lead: &Lead, state: LeadState) -> LeadFacts<'_> {
     }
 }
 
-/// Tells of new leads. Platform scope.
+/// Tells of new leads; `stamp` is given the place of the lead. Platform scope.
 pub(crate) async fn leads_created(
     tx: &mut Tx,
     made: &[LeadId],
-    stamp: impl Fn(NewJob) -> NewJob,
+    stamp: impl Fn(usize, NewJob) -> NewJob,
 ) -> Result<()> {
     if made.is_empty() || !outbound::is_wanted(tx, EventType::LeadCreated, None).await? {
         return Ok(());
@@ -97,7 +113,7 @@ pub(crate) async fn leads_created(
         leads.push(leads::get(tx, *id).await?);
     }
     let events: Vec<_> = leads.iter().map(|l| Event::LeadCreated(facts(l, l.state))).collect();
-    tell(tx, &events, stamp).await
+    tell_each(tx, &events, stamp).await
 }
 
 /// Tells of an agency's answer, in its scope.

@@ -2,6 +2,9 @@
 
 use crate::alarms::Alarms;
 use crate::backup::Backups;
+use crate::lead_distribute::Giving;
+use crate::together::Together;
+use crate::webhook_process::Judging;
 use std::sync::Arc;
 use switchyard_domain::LeadId;
 use switchyard_providers::Providers;
@@ -20,6 +23,15 @@ pub struct Platform {
     pub backups: Option<Arc<Backups>>,
     /// Who hears of alarms.
     pub alarms: Alarms,
+    /// Where jobs of the line meet that run at the same moment.
+    pub line: LineTogether,
+}
+
+/// Jobs of the line that run at the same moment in this process are done in one transaction.
+#[derive(Clone, Default)]
+pub struct LineTogether {
+    pub(crate) judging: Together<Judging>,
+    pub(crate) giving: Together<Giving>,
 }
 
 impl Platform {
@@ -27,7 +39,14 @@ impl Platform {
     #[must_use]
     pub fn new(db: Db, providers: Providers, lead_url: impl Into<Arc<str>>) -> Self {
         let lead_url = lead_url.into();
-        Self { db, providers, lead_url, backups: None, alarms: Alarms::default() }
+        Self {
+            db,
+            providers,
+            lead_url,
+            backups: None,
+            alarms: Alarms::default(),
+            line: LineTogether::default(),
+        }
     }
 
     /// The link that goes into a message.

@@ -148,7 +148,7 @@ async fn complete(cx: &Context<Platform>, lead: &Lead, fetched: &Value) -> JobRe
     leads::fetched(&mut tx, lead.id, &whole, fetched, as_what).await.or_fail()?;
     let next = NewJob::of(&DistributeLead { lead: lead.id }).or_fail()?;
     tx.enqueue(cx.follow_up(next)).await.or_fail()?;
-    outbound::leads_created(&mut tx, &[lead.id], |job| cx.follow_up(job)).await.or_fail()?;
+    outbound::leads_created(&mut tx, &[lead.id], |_, job| cx.follow_up(job)).await.or_fail()?;
     tx.done().await
 }
 

@@ -43,7 +43,7 @@ impl Job for FlushEndpoint {
                 Err(StoreFault::NotFound) => return tx.cancelled("the endpoint was removed").await,
                 flushed => flushed.or_fail()?,
             };
-            send(&mut tx, &flushed.due, |job| cx.follow_up(job)).await.or_fail()?;
+            send(&mut tx, &flushed.due, |_, job| cx.follow_up(job)).await.or_fail()?;
             if !flushed.more || cx.cancelled().is_cancelled() {
                 return tx.done().await;
             }

@@ -1,16 +1,18 @@
 //! `webhook.process`: judges one event by its portal's settings of today; what fits becomes leads.
 
 use crate::fault::OrFail;
-use crate::judging::{placed, verdict};
-use crate::keeping::{Keeper, Kept};
+use crate::judging::{Verdict, placed, verdict};
+use crate::keeping::{self, Keeper, Kept};
+use crate::together::Part;
 use crate::{Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use switchyard_domain::mapping::{Judged, Judgement};
 use switchyard_domain::{EventId, FieldFault, LeadId};
-use switchyard_queue::{Context, Job, JobResult, QueueName};
-use switchyard_store::events::{self, EventState};
-use switchyard_store::{Result, Tx, persons};
+use switchyard_queue::{ClaimedJob, Context, Job, JobError, JobResult, Outcome, QueueName};
+use switchyard_store::events::{self, EventState, EventToProcess};
+use switchyard_store::{Result, StoreFault, Tx, persons};
 
 /// Judges one event.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,52 +33,113 @@ impl Job for ProcessWebhook {
     // Not unique: the event's key admits one delivery, and a lead is unique by its place in the event.
 
     async fn run(self, cx: &Context<Platform>) -> JobResult {
-        let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
-        // Event, persons, leads: the order in which everybody locks.
-        let event = events::lock(&mut tx, self.event).await.or_fail()?;
-        if event.state == EventState::Processed {
-            return tx.done().await;
-        }
-        if event.paused && events::hold(&mut tx, event.id, event.portal).await.or_fail()? {
-            return tx.done().await;
-        }
-        let version = event.portal_version;
-        let verdict = verdict(&event);
-        match verdict.judgement {
-            Ok(Judgement::Leads(leads)) => {
-                let rule = verdict.settings.as_ref().and_then(|s| s.duplicates.as_ref());
-                let mut keeper = Keeper::new(&event, rule);
-                let (stored, made, faults) =
-                    keep_all(&mut tx, &mut keeper, leads).await.or_fail()?;
-                if !stored {
-                    events::mark_rejected(&mut tx, event.id, version, &faults).await.or_fail()?;
-                } else if !faults.is_empty() {
-                    events::note_partial(&mut tx, event.id, &faults).await.or_fail()?;
-                }
-                keeper.enqueue(&mut tx, |job| cx.follow_up(job)).await.or_fail()?;
-                outbound::leads_created(&mut tx, &made, |job| cx.follow_up(job)).await.or_fail()?;
-            }
-            Ok(Judgement::Ignored { code, message }) => {
-                let reason = FieldFault::new("event", code, message);
-                events::mark_ignored(&mut tx, event.id, version, &reason).await.or_fail()?;
-            }
-            Err(reasons) => {
-                events::mark_rejected(&mut tx, event.id, version, &reasons).await.or_fail()?;
-            }
-        }
-        tx.done().await
+        cx.state().line.judging.run(Judging { event: self.event, cx: cx.clone() }).await
     }
 }
 
-/// Keeps what became leads. Says whether any did, which are new and whole, and what kept the others from
-/// it.
+/// An event that a job judges.
+#[derive(Clone)]
+pub(crate) struct Judging {
+    event: EventId,
+    cx: Context<Platform>,
+}
+
+impl Part for Judging {
+    async fn run(all: &[Self]) -> Result<Vec<JobResult>, JobError> {
+        let Some(first) = all.first() else { return Ok(Vec::new()) };
+        let jobs: Vec<&ClaimedJob> = all.iter().map(|j| j.cx.job()).collect();
+        let mut tx = first.cx.state().db.begin_jobs(&jobs).await.or_fail()?;
+        let (mut ids, mut answers) = (HashMap::new(), Vec::with_capacity(all.len()));
+        for judging in all {
+            answers.push(if tx.stands(judging.cx.job()) {
+                ids.insert(judging.event, &judging.cx);
+                Ok(Outcome::Done)
+            } else {
+                Err(StoreFault::LeaseLost.into_job_error())
+            });
+        }
+        // Events, persons, leads: the order in which everybody locks.
+        let asked: Vec<EventId> = ids.keys().copied().collect();
+        let events = events::lock_many(&mut tx, &asked).await.or_fail()?;
+        let known: HashSet<EventId> = events.iter().map(|e| e.id).collect();
+        for (judging, answer) in all.iter().zip(&mut answers) {
+            if answer.is_ok() && !known.contains(&judging.event) {
+                *answer = Err(StoreFault::NotFound.into_job_error());
+            }
+        }
+        judge_all(&mut tx, &events, &ids).await.or_fail()?;
+        tx.done(&jobs, answers).await.or_fail()
+    }
+}
+
+/// Judges events that are locked, in the order in which they came, each for its job.
+async fn judge_all(
+    tx: &mut Tx,
+    events: &[EventToProcess],
+    of: &HashMap<EventId, &Context<Platform>>,
+) -> Result<()> {
+    let mut open = Vec::with_capacity(events.len());
+    for event in events.iter().filter(|event| event.state != EventState::Processed) {
+        if !(event.paused && events::hold(tx, event.id, event.portal).await?) {
+            open.push((event, verdict(event)));
+        }
+    }
+    let mut leads = Vec::new();
+    for (event, Verdict { settings, judgement }) in &mut open {
+        let settings: &Option<_> = settings;
+        match std::mem::replace(judgement, Err(Vec::new())) {
+            Ok(Judgement::Leads(judged)) => {
+                let rule = settings.as_ref().and_then(|s| s.duplicates.as_ref());
+                leads.push((Keeper::new(event, rule), judged));
+            }
+            Ok(Judgement::Ignored { code, message }) => {
+                let reason = FieldFault::new("event", code, message);
+                events::mark_ignored(tx, event.id, event.portal_version, &reason).await?;
+            }
+            Err(reasons) => {
+                events::mark_rejected(tx, event.id, event.portal_version, &reasons).await?;
+            }
+        }
+    }
+    keep_all(tx, leads, of).await
+}
+
+/// Keeps what became leads, and enqueues what follows.
 async fn keep_all(
+    tx: &mut Tx,
+    leads: Vec<(Keeper<'_>, Vec<Judged>)>,
+    of: &HashMap<EventId, &Context<Platform>>,
+) -> Result<()> {
+    let locked = keeping::lock(tx, &leads).await?;
+    let (mut jobs, mut made, mut causes) = (Vec::new(), Vec::new(), Vec::new());
+    for (mut keeper, judged) in leads {
+        let event = keeper.event();
+        let (stored, new, faults) = keep(tx, &mut keeper, judged).await?;
+        if !stored {
+            events::mark_rejected(tx, event.id, event.portal_version, &faults).await?;
+        } else if !faults.is_empty() {
+            events::note_partial(tx, event.id, &faults).await?;
+        }
+        let cause = of.get(&event.id).ok_or(StoreFault::NotFound)?;
+        jobs.extend(keeper.jobs().into_iter().map(|job| cause.follow_up(job)));
+        causes.extend(new.iter().map(|_| *cause));
+        made.extend(new);
+    }
+    persons::unlock(tx, &locked).await?;
+    if !jobs.is_empty() {
+        tx.enqueue_all(jobs).await?;
+    }
+    outbound::leads_created(tx, &made, |n, job| causes[n].follow_up(job)).await
+}
+
+/// Keeps the leads of one event. Says whether there are any, which are new and whole, and what kept the
+/// others from it.
+async fn keep(
     tx: &mut Tx,
     keeper: &mut Keeper<'_>,
     judged: Vec<Judged>,
 ) -> Result<(bool, Vec<LeadId>, Vec<FieldFault>)> {
     let (mut stored, mut made, mut faults, many) = (false, Vec::new(), Vec::new(), judged.len());
-    let locked = keeper.lock(tx, &judged).await?;
     for (n, judged) in judged.into_iter().enumerate() {
         let whole = judged.fetch.is_none();
         match keeper.keep(tx, i32::try_from(n).unwrap_or(i32::MAX), judged).await? {
@@ -90,6 +153,5 @@ async fn keep_all(
             _ => stored = true,
         }
     }
-    persons::unlock(tx, &locked).await?;
     Ok((stored, made, faults))
 }

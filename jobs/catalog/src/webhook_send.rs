@@ -214,7 +214,7 @@ async fn next_in_line(
         return Ok(());
     }
     match outbound::flush(tx, of.endpoint.id, None, 1).await {
-        Ok(flushed) => send(tx, &flushed.due, |job| cx.follow_up(job)).await.or_fail(),
+        Ok(flushed) => send(tx, &flushed.due, |_, job| cx.follow_up(job)).await.or_fail(),
         // It was removed during the call.
         Err(StoreFault::NotFound) => Ok(()),
         Err(e) => Err(e).or_fail(),

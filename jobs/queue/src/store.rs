@@ -209,7 +209,7 @@ pub struct ClaimRequest<'a> {
 }
 
 /// A job held under a fence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
     /// The job.
     pub id: JobId,

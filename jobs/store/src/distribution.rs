@@ -1,11 +1,17 @@
 //! Who gets a lead: turns, assignments, answers.
 
+mod turns;
+
+pub use turns::{Candidates, Turns, candidates, take_turns};
+
 use crate::agents::{Agent, agent};
 use crate::words::{stored_words, word};
 use crate::{Result, StoreFault, Tx};
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use switchyard_domain::{AgencyId, AssignmentId, LeadId, LeadState};
 use switchyard_queue::{JobId, NewJob};
 
@@ -31,65 +37,6 @@ stored_words! {
         /// An operator chose it, or it entered the lead itself.
         Manual = "manual",
     }
-}
-
-/// The state of the turns for one lead, locked until the end of the transaction: nobody else can
-/// give out a lead under the same key before this one is assigned.
-#[derive(Clone, Debug)]
-pub struct Turn {
-    /// `PL:00-950`, or `*` for the catch-all.
-    pub key: String,
-    /// The number of this assignment under the key, from 1.
-    pub position: i64,
-    /// Who had the turn before.
-    pub last: Option<AgencyId>,
-    /// Who may get the lead, in the order of their ids; not empty.
-    pub eligible: Vec<AgencyId>,
-    /// The rule that found them.
-    pub reason: AssignmentReason,
-}
-
-/// Finds who may get the lead and takes the next number under their key. `None`: nobody may.
-///
-/// The rule is the database function `switchyard.candidates`. Platform scope.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn take_turn(
-    tx: &mut Tx,
-    lead: LeadId,
-    country: Option<&str>,
-    postal_code: Option<&str>,
-) -> Result<Option<Turn>> {
-    // The insert waits for the lock on the key's row and then reads its newest version, so `last`
-    // is never stale. All candidates share one key.
-    let row = sqlx::query(
-        "with c as materialized (
-           select agency, key, reason from switchyard.candidates($1, $2, $3)
-         ), seq as (
-           insert into switchyard.lead_distribution_sequence as s (key, position)
-           select c.key, 1 from c limit 1
-           on conflict (key) do update set position = s.position + 1
-           returning s.key, s.position, s.last_agency
-         )
-         select seq.key, seq.position, seq.last_agency, (select min(c.reason) from c) as reason,
-           array(select c.agency from c order by c.agency) as eligible
-         from seq",
-    )
-    .bind(lead.0)
-    .bind(country)
-    .bind(postal_code)
-    .fetch_optional(tx.conn())
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let eligible: Vec<uuid::Uuid> = row.try_get("eligible")?;
-    Ok(Some(Turn {
-        key: row.try_get("key")?,
-        position: row.try_get("position")?,
-        last: row.try_get::<Option<_>, _>("last_agency")?.map(AgencyId),
-        eligible: eligible.into_iter().map(AgencyId).collect(),
-        reason: word(&row, "reason")?,
-    }))
 }
 
 /// An assignment to be written.
@@ -126,47 +73,64 @@ pub struct Audience {
     pub agents: Vec<Agent>,
 }
 
-/// Offers the lead to the agency whose turn it is: assignment, lead and turn by one statement.
-/// Platform scope, in the transaction that took the turn and locked the lead.
+/// Offers leads to the agencies whose turn it is, in the order of their turns: assignments, leads and
+/// turns by one statement; gives whom to tell of each agency. Platform scope, in the transaction that
+/// took the turns and locked the leads.
 ///
 /// # Errors
-/// Constraint `lead_assignments_one_open` if the lead has an open offer already.
-pub async fn assign(tx: &mut Tx, new: &NewAssignment) -> Result<Audience> {
+/// Constraint `lead_assignments_one_open` if one of the leads has an open offer already.
+pub async fn assign(tx: &mut Tx, new: &[NewAssignment]) -> Result<HashMap<AgencyId, Audience>> {
+    let last: BTreeMap<&str, AgencyId> =
+        new.iter().map(|a| (a.sequence_key.as_str(), a.agency)).collect();
+    let agencies: BTreeSet<AgencyId> = new.iter().map(|a| a.agency).collect();
     let rows = sqlx::query(
         "with given as (
            insert into switchyard.lead_assignments
              (id, lead_id, agency_id, reason, explanation, sequence_key, position, job_id)
-           values ($1, $2, $3, $4, $5, $6, $7, $8)
+           select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+             $7::int8[], $8::uuid[])
          ), lead as (
-           update switchyard.leads set state = 'assigned', agency_id = $3, updated_at = now()
-           where id = $2
+           update switchyard.leads l set state = 'assigned', agency_id = g.agency, updated_at = now()
+           from unnest($2::uuid[], $3::uuid[]) g(lead, agency) where l.id = g.lead
          ), turn as (
-           update switchyard.lead_distribution_sequence set last_agency = $3 where key = $6
+           update switchyard.lead_distribution_sequence s set last_agency = t.agency
+           from unnest($9::text[], $10::uuid[]) t(key, agency) where s.key = t.key
          )
-         select a.name as agency_name, a.email as agency_email, a.phone as agency_phone,
-           g.id, g.agency_id, g.name, g.email, g.phone, g.active, g.created_at
+         select a.id as agency, a.name as agency_name, a.email as agency_email,
+           a.phone as agency_phone, g.id, g.agency_id, g.name, g.email, g.phone, g.active, g.created_at
          from switchyard.agencies a
          left join switchyard.agents g on g.agency_id = a.id and g.active
-         where a.id = $3 order by g.id",
+         where a.id = any($11) order by a.id, g.id",
     )
-    .bind(new.id.0)
-    .bind(new.lead.0)
-    .bind(new.agency.0)
-    .bind(new.reason.as_str())
-    .bind(&new.explanation)
-    .bind(&new.sequence_key)
-    .bind(new.position)
-    .bind(new.job.0)
+    .bind(new.iter().map(|a| a.id.0).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.lead.0).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.agency.0).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.reason.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.explanation.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.sequence_key.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.position).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.job.0).collect::<Vec<_>>())
+    .bind(last.keys().collect::<Vec<_>>())
+    .bind(last.values().map(|a| a.0).collect::<Vec<_>>())
+    .bind(agencies.iter().map(|a| a.0).collect::<Vec<_>>())
     .fetch_all(tx.conn())
     .await?;
-    let first = rows.first().ok_or(StoreFault::NotFound)?;
-    let present = |row: &&PgRow| matches!(row.try_get::<Option<uuid::Uuid>, _>("id"), Ok(Some(_)));
-    Ok(Audience {
-        agency_name: first.try_get("agency_name")?,
-        email: first.try_get("agency_email")?,
-        phone: first.try_get("agency_phone")?,
-        agents: rows.iter().filter(present).map(agent).collect::<sqlx::Result<_>>()?,
-    })
+    let mut told: HashMap<AgencyId, Audience> = HashMap::with_capacity(agencies.len());
+    for row in &rows {
+        let audience = match told.entry(AgencyId(row.try_get("agency")?)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Audience {
+                agency_name: row.try_get("agency_name")?,
+                email: row.try_get("agency_email")?,
+                phone: row.try_get("agency_phone")?,
+                agents: Vec::new(),
+            }),
+        };
+        if row.try_get::<Option<uuid::Uuid>, _>("id")?.is_some() {
+            audience.agents.push(agent(row)?);
+        }
+    }
+    Ok(told)
 }
 
 /// Gives a new lead to an agency that need not be asked, and leaves everybody's turns as they are; gives

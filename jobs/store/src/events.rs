@@ -14,7 +14,7 @@ pub use judged::{hold, mark_ignored, mark_processed, mark_rejected, note_partial
 pub use settings::ReadSettings;
 pub(crate) use settings::SettingsCache;
 pub(crate) use straight::IngestLines;
-pub use walk::{EventMark, Range, count_in, lock, lock_all, next_in, now};
+pub use walk::{EventMark, Range, count_in, lock, lock_all, lock_many, next_in, now};
 
 use crate::words::{stored_words, word};
 use crate::{Result, StoreFault, Tx};

@@ -11,8 +11,8 @@ pub use follow_ups::{FollowUp, FollowUpState, NewFollowUp, Reminded, remind};
 pub use notes::{NewNote, Note};
 pub use sales::{NewSale, Sale};
 pub use write::{
-    StoreAs, Stored, by_external_id, fetch_failed, fetched, lock_all, merged_fields, note_merge,
-    of_event, set_agent, standing, store, store_as, update_fields,
+    StoreAs, Stored, by_external_id, fetch_failed, fetched, lock_all, lock_many, merged_fields,
+    note_merge, of_event, set_agent, standing, store, store_as, update_fields,
 };
 
 use crate::words::word;

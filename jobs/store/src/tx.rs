@@ -47,6 +47,14 @@ impl Tx {
         Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new(), resubscribed: false })
     }
 
+    /// The same, but a row that somebody else has locked is waited for a second at most: whoever does a
+    /// thing for many must not be held up by one.
+    pub(crate) async fn begin_for_many(db: &Db, scope: Scope) -> Result<Self> {
+        let begin = format!("{}; set local lock_timeout = '1s'", begin_in(scope).as_str());
+        let inner = db.begin_app(AssertSqlSafe(begin).into_sql_str()).await?;
+        Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new(), resubscribed: false })
+    }
+
     /// Enqueues one job in this transaction.
     ///
     /// # Errors
@@ -109,6 +117,10 @@ impl Tx {
 
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
         &mut self.inner
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
     }
 
     pub(crate) fn subscriptions(&self) -> &Subscriptions {

@@ -16,6 +16,7 @@ mod model;
 mod once;
 mod operators;
 mod parking;
+mod plans;
 mod presence;
 mod progress;
 mod random;

@@ -108,7 +108,7 @@ pub async fn enter(
     }
     keeper.enqueue(tx, |job| cause.stamp(job)).await?;
     if let Entered::New(lead) = entered {
-        outbound::leads_created(tx, &[lead], |job| cause.stamp(job)).await?;
+        outbound::leads_created(tx, &[lead], |_, job| cause.stamp(job)).await?;
     }
     Ok(entered)
 }

@@ -205,7 +205,7 @@ pub async fn test(
     let event = written(&Event::Test { endpoint: id, agency: endpoint.agency });
     outbound::emit_to(tx, &endpoint, &event).await?;
     let flushed = outbound::flush(tx, id, None, AT_ONCE).await?;
-    send(tx, &flushed.due, |job| cause.stamp(job)).await?;
+    send(tx, &flushed.due, |_, job| cause.stamp(job)).await?;
     Ok(event.id)
 }
 
@@ -220,7 +220,7 @@ pub async fn resend(
     cause: &Cause,
 ) -> Result<(), ResendFault> {
     let due = outbound::requeue(tx, id, message).await?;
-    Ok(send(tx, due.as_slice(), |job| cause.stamp(job)).await?)
+    Ok(send(tx, due.as_slice(), |_, job| cause.stamp(job)).await?)
 }
 
 /// Sends everything again that was given up since then.

@@ -6,6 +6,7 @@ mod statements;
 
 pub(crate) use limited::take as take_limited;
 
+use super::plans::{places, uncharged};
 use super::seconds;
 use super::settle;
 use crate::Result;
@@ -262,24 +263,25 @@ impl Row {
 
 /// Puts jobs aside until an operator retries or discards them.
 async fn quarantine(connection: &mut PgConnection, held: &[Held]) -> Result<()> {
-    sqlx::query(
+    sqlx::query(concat!(
         "with aside as (
            update engine.jobs j set stage = 4, prior_worker = j.worker, prior_claimed_at = j.claimed_at,
              worker = null, claimed_at = null, lease_until = null,
              last_error = format('crash: its worker vanished %s times in a row, %s of them while it ran alone',
                j.crashes, j.lone_crashes)
            from unnest($1::uuid[], $2::int8[]) i(id, fence)
-           where j.id = i.id and j.fence = i.fence and j.worker is not null
+           where j.ctid = any (",
+        places!("engine.jobs", "id", "$1::uuid[]"),
+        ") and j.id = i.id and j.fence = i.fence and j.worker is not null
            returning j.id, j.lane, j.kind, j.charged
-         ), uncharged as (
-           delete from engine.charges c using aside a
-           where a.charged is not null and c.limit_id = any(a.charged) and c.job_id = a.id
-         )
+         ), uncharged as (",
+        uncharged!("aside"),
+        ")
          insert into engine.counter_deltas (lane, kind, state, n)
          select a.lane, a.kind, s.state, sum(s.n) from aside a
          cross join (values (3::int2, -1), (6::int2, 1)) s(state, n)
-         group by 1, 2, 3",
-    )
+         group by 1, 2, 3"
+    ))
     .bind(held.iter().map(|h| h.id.0).collect::<Vec<_>>())
     .bind(held.iter().map(|h| h.fence.0).collect::<Vec<_>>())
     .execute(connection)
@@ -310,7 +312,9 @@ pub(crate) async fn renew(
          )
          select j.id, j.cancel_requested
          from unnest($1::uuid[], $2::int8[]) i(id, fence)
-         join engine.jobs j on j.id = i.id and j.fence = i.fence and j.worker is not null",
+         cross join lateral (
+           select w.id, w.cancel_requested from engine.jobs w
+           where w.id = i.id and w.fence = i.fence and w.worker is not null offset 0) j",
     )
     .bind(held.iter().map(|h| h.id.0).collect::<Vec<_>>())
     .bind(held.iter().map(|h| h.fence.0).collect::<Vec<_>>())

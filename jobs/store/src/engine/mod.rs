@@ -3,6 +3,8 @@
 //! Two rules hold everywhere. A statement that changes a job's state appends the counter deltas of
 //! that change, so counters and jobs commit together. A statement that locks several jobs either
 //! takes them in the order of their ids or skips what is locked, so no two of them can deadlock.
+//!
+//! And one for plans: a list is never joined with a table, see [`plans`].
 
 mod claim;
 pub(crate) mod coalesce;
@@ -16,6 +18,7 @@ pub mod limits;
 pub(crate) mod line;
 pub mod maintenance;
 mod parking;
+mod plans;
 mod presence;
 mod progress;
 pub mod sealing;

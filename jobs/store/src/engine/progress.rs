@@ -13,17 +13,17 @@ pub(super) async fn report(
     connection: &mut PgConnection,
     reports: &[(Held, Report)],
 ) -> Result<Vec<JobId>> {
+    let mut reports: Vec<&(Held, Report)> = reports.iter().collect();
+    reports.sort_unstable_by_key(|(held, _)| (held.id, held.fence));
     let written: Vec<Uuid> = sqlx::query_scalar(
-        "with free as materialized (
-           select c.id, i.fraction, i.note
-           from unnest($1::uuid[], $2::int8[], $3::float4[], $4::text[]) i(id, fence, fraction, note)
+        "update engine.jobs j set progress = ($3::float4[])[width_bucket(j.id, $1::uuid[])],
+           progress_note = ($4::text[])[width_bucket(j.id, $1)], progress_at = now()
+         where j.ctid = any (array(
+           select free.ctid from unnest($1, $2::int8[]) i(id, fence)
            cross join lateral (
-             select w.id from engine.jobs w
+             select w.ctid from engine.jobs w
              where w.id = i.id and w.fence = i.fence and w.worker is not null
-             for no key update skip locked) c
-         )
-         update engine.jobs j set progress = f.fraction, progress_note = f.note, progress_at = now()
-         from free f where j.id = f.id
+             for no key update skip locked) free))
          returning j.id",
     )
     .bind(reports.iter().map(|(h, _)| h.id.0).collect::<Vec<_>>())

@@ -3,6 +3,7 @@
 //! A job is held while `worker` is set and `fence` is the claim's. Every statement here matches
 //! both, so a result that comes twice, or from a worker that was presumed dead, changes nothing.
 
+use super::plans::{keys_freed, places, uncharged};
 use super::seconds;
 use crate::{Result, StoreFault};
 use chrono::{DateTime, Utc};
@@ -11,7 +12,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
-use switchyard_queue::{Held, JobId, LaneId, SettleAs, Settlement, WakeToken};
+use switchyard_queue::{Fence, Held, JobId, LaneId, SettleAs, Settlement, WakeToken};
 use uuid::Uuid;
 
 /// Longest error text kept: a chain of causes is short, a provider's HTML page is not.
@@ -39,6 +40,40 @@ pub(crate) async fn lock(connection: &mut PgConnection, held: Held, lease: Durat
         Some(true) => extend(connection, held, lease).await,
         Some(false) => Ok(()),
     }
+}
+
+/// Locks the rows of several jobs of one worker, in the order of their ids, and renews what [`lock`] would
+/// renew; gives those that are held under their fence.
+pub(crate) async fn lock_all(
+    connection: &mut PgConnection,
+    held: &[Held],
+    lease: Duration,
+) -> Result<Vec<Held>> {
+    let mut ids: Vec<Uuid> = held.iter().map(|h| h.id.0).collect();
+    ids.sort_unstable();
+    let rows: Vec<(Uuid, i64, bool)> = sqlx::query_as(
+        "select j.id, j.fence,
+           coalesce(j.lease_until < clock_timestamp() + $2 * interval '1 second' * 2 / 3, true)
+         from unnest($1::uuid[]) listed(id) cross join lateral (
+           select w.id, w.fence, w.lease_until from engine.jobs w
+           where w.id = listed.id and w.worker is not null for update) j",
+    )
+    .bind(ids)
+    .bind(seconds(lease))
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut stand = Vec::with_capacity(rows.len());
+    for (id, fence, low) in rows {
+        let row = Held { id: JobId(id), fence: Fence(fence) };
+        if !held.contains(&row) {
+            continue;
+        }
+        if low {
+            extend(&mut *connection, row, lease).await?;
+        }
+        stand.push(row);
+    }
+    Ok(stand)
 }
 
 /// Renews the lease of a job whose row this transaction has locked.
@@ -110,6 +145,9 @@ pub(crate) async fn write_all(
     }
     rows.write(connection).await
 }
+
+/// How often a row is looked for that somebody else changed at that moment.
+const TRIES: usize = 3;
 
 /// Whether [`write`] will need more than one statement for these.
 pub(crate) fn mixed(results: &[Settlement]) -> bool {
@@ -184,30 +222,60 @@ impl<'a> Rows<'a> {
         });
     }
 
+    /// What was not written because somebody changed the row at that moment (a renewal, a word on its
+    /// progress) is tried again: its new version is not in the statement's snapshot, but it is in the next
+    /// one's. What is lost stays unwritten.
+    async fn write(mut self, connection: &mut PgConnection) -> Result<Written> {
+        // Rows are locked in the order of their ids, against deadlocks with others who do. Of one job under
+        // two fences only the newer can stand, and that is the one which is found.
+        self.0.sort_by_key(|r| (r.id, r.fence));
+        let mut written = Written::default();
+        for _ in 0..TRIES {
+            self.write_once(&mut *connection, &mut written).await?;
+            if self.0.is_empty() {
+                break;
+            }
+        }
+        Ok(written)
+    }
+
     /// First what stays open, then what ends. A request to cancel that arrives in between makes
     /// the first statement skip the job, and the second, whose snapshot is younger, end it.
-    async fn write(mut self, connection: &mut PgConnection) -> Result<Written> {
-        // Rows are locked in the order of their ids, against deadlocks with others who do.
-        self.0.sort_by_key(|r| r.id);
-        let mut written = Written::default();
+    async fn write_once(
+        &mut self,
+        connection: &mut PgConnection,
+        written: &mut Written,
+    ) -> Result<()> {
+        let begun = written.stood.len();
         if self.0.iter().any(|r| r.result > CANCELLED) {
-            let done = self.keep_open(connection).await?;
-            let kept: HashSet<Uuid> = done.iter().map(|(id, ..)| *id).collect();
-            self.0.retain(|r| !kept.contains(&r.id));
-            for (id, lane, result, priority, run_at, workflow) in done {
+            for (id, lane, result, priority, run_at, workflow) in
+                self.keep_open(&mut *connection).await?
+            {
                 written.stood.push(JobId(id));
                 written.workflows.extend(workflow.filter(|_| result == DISCARD));
                 if result == GIVE_BACK {
                     written.freed.push(WakeToken::Work(LaneId(lane), priority, run_at));
                 }
             }
+            self.without(&written.stood[begun..]);
         }
         if !self.0.is_empty() {
             let ended = self.end(connection).await?;
+            let begun = written.stood.len();
             written.stood.extend(ended.iter().map(|(id, _)| JobId(*id)));
             written.workflows.extend(ended.into_iter().filter_map(|(_, workflow)| workflow));
+            self.without(&written.stood[begun..]);
         }
-        Ok(written)
+        Ok(())
+    }
+
+    fn without(&mut self, stood: &[JobId]) {
+        if stood.len() == self.0.len() {
+            self.0.clear();
+        } else {
+            let stood: HashSet<JobId> = stood.iter().copied().collect();
+            self.0.retain(|r| !stood.contains(&JobId(r.id)));
+        }
     }
 
     /// Retry, snooze, discard, give back: the row stays, its holder goes. A give-back changes no
@@ -219,7 +287,7 @@ impl<'a> Rows<'a> {
         connection: &mut PgConnection,
     ) -> Result<Vec<(Uuid, i32, i16, i16, DateTime<Utc>, Option<Uuid>)>> {
         let open: Vec<&Row> = self.0.iter().filter(|r| r.result > CANCELLED).collect();
-        let rows = sqlx::query_as(
+        let rows = sqlx::query_as(concat!(
             "with back as (
                update engine.jobs j set
                  stage = case i.result when 2 then 1 when 3 then 1 when 4 then 5 else 0 end,
@@ -237,19 +305,18 @@ impl<'a> Rows<'a> {
                from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[],
                            $7::text[], $8::text[])
                  i(id, fence, result, wait, ran, said, class, pattern)
-               where j.id = i.id and j.fence = i.fence and j.worker is not null
+               where j.ctid = any (",
+            places!("engine.jobs", "id", "$1::uuid[]"),
+            ") and j.id = i.id and j.fence = i.fence and j.worker is not null
                  and not j.cancel_requested
                returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, j.attempt, j.fence, j.unique_key,
                  j.charged, j.prior_worker, j.prior_claimed_at, j.fingerprint, j.workflow,
                  i.result, i.ran, i.said, i.class, i.pattern
-             ), keys as (
-               delete from engine.job_uniques q using back b
-               where b.result = 4 and b.unique_key is not null
-                 and q.key = b.unique_key and q.job_id = b.id
-             ), uncharged as (
-               delete from engine.charges c using back b
-               where b.charged is not null and c.limit_id = any(b.charged) and c.job_id = b.id
-             ), evidence as (
+             ), keys as (",
+            keys_freed!("(select * from back where result = 4)"),
+            "), uncharged as (",
+            uncharged!("back"),
+            "), evidence as (
                insert into engine.job_attempts
                  (job_id, attempt, fence, worker, started_at, ended_at, outcome, error)
                select id, case result when 3 then attempt + 1 else attempt end, fence, prior_worker,
@@ -272,8 +339,8 @@ impl<'a> Rows<'a> {
                insert into engine.workflow_events (workflow, job_id, outcome)
                select workflow, id, 7 from back where result = 4 and workflow is not null
              )
-             select id, lane, result, priority, run_at, workflow from back",
-        )
+             select id, lane, result, priority, run_at, workflow from back"
+        ))
         .bind(open.iter().map(|r| r.id).collect::<Vec<_>>())
         .bind(open.iter().map(|r| r.fence).collect::<Vec<_>>())
         .bind(open.iter().map(|r| r.result).collect::<Vec<_>>())
@@ -294,25 +361,25 @@ impl<'a> Rows<'a> {
         // in an array is null.
         let some = self.0.iter().any(|r| r.value.is_some());
         let values = self.0.iter().filter(|_| some).map(|r| r.value.map(Json));
-        let ids = sqlx::query_as(
-            "with ended as (
-               delete from engine.jobs j
-               using unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::text[], $6::jsonb[])
-                 i(id, fence, result, ran, said, value)
-               where j.id = i.id and j.fence = i.fence and j.worker is not null
-                 and (i.result in (0, 1) or j.cancel_requested)
+        let ids = sqlx::query_as(concat!(
+            "with gone as (
+               delete from engine.jobs j where j.ctid = any (",
+            places!("engine.jobs", "id", "$1::uuid[]"),
+            ") and j.worker is not null and j.fence = ($2::int8[])[width_bucket(j.id, $1)]
+                 and (($3::int2[])[width_bucket(j.id, $1)] in (0, 1) or j.cancel_requested)
                returning j.id, j.lane, j.kind, j.priority, j.attempt, j.max_attempts, j.crashes, j.timeout_ms,
                  j.worker, j.tenant, j.unique_key, j.args, j.last_error, j.trace, j.request_id, j.workflow,
-                 j.created_at, j.run_at, j.claimed_at, j.charged,
-                 i.result, i.ran, i.said, i.value,
-                 case i.result when 0 then 8::int2 else 9::int2 end as outcome
-             ), keys as (
-               delete from engine.job_uniques q using ended e
-               where e.unique_key is not null and q.key = e.unique_key and q.job_id = e.id
-             ), uncharged as (
-               delete from engine.charges c using ended e
-               where e.charged is not null and c.limit_id = any(e.charged) and c.job_id = e.id
-             ), kept as (
+                 j.created_at, j.run_at, j.claimed_at, j.charged, width_bucket(j.id, $1) as n
+             ), ended as materialized (
+               select g.*, ($3)[n] as result, ($4::float8[])[n] as ran, ($5::text[])[n] as said,
+                 ($6::jsonb[])[n] as value,
+                 case ($3)[n] when 0 then 8::int2 else 9::int2 end as outcome
+               from gone g
+             ), keys as (",
+            keys_freed!("ended"),
+            "), uncharged as (",
+            uncharged!("ended"),
+            "), kept as (
                insert into engine.job_history
                  (id, class, lane, kind, priority, outcome, attempt, max_attempts, crashes, timeout_ms,
                   worker, tenant, unique_key, args, error, trace, request_id, workflow, created_at, run_at,
@@ -336,8 +403,8 @@ impl<'a> Rows<'a> {
                insert into engine.workflow_events (workflow, job_id, outcome, result)
                select workflow, id, outcome, value from ended where workflow is not null
              )
-             select id, workflow from ended",
-        )
+             select id, workflow from ended"
+        ))
         .bind(self.0.iter().map(|r| r.id).collect::<Vec<_>>())
         .bind(self.0.iter().map(|r| r.fence).collect::<Vec<_>>())
         .bind(self.0.iter().map(|r| r.result).collect::<Vec<_>>())

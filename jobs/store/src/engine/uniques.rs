@@ -61,33 +61,40 @@ pub(super) async fn replace(
     if wishes.jobs.is_empty() {
         return Ok(Changes::new());
     }
+    // Locked first: the statement that changes them sees them as they are then.
+    let standing = sqlx::query(
+        "select s.id from unnest($1::uuid[]) listed(id) cross join lateral (
+           select j.id from engine.jobs j where j.id = listed.id for update) s",
+    );
+    standing.bind(&wishes.jobs).execute(&mut *connection).await?;
     let rows: Vec<(Uuid, i32, i16, DateTime<Utc>, bool)> = sqlx::query_as(
-        "with wish as materialized (
-           select * from unnest($1::uuid[], $2::jsonb[], $3::bool[], $4::timestamptz[], $5::float8[])
-             w(job, args, timed, at, wait)
-         ), standing as materialized (
-           select j.id, j.stage from engine.jobs j
-           where j.id = any($1::uuid[]) and j.fence = 0 and j.stage in (0, 1, 3)
-           order by j.id for update
+        concat!("with standing as materialized (
+           select s.* from unnest($1::uuid[]) listed(id) cross join lateral (
+             select j.ctid as place, j.lane, j.kind, j.stage from engine.jobs j
+             where j.id = listed.id and j.fence = 0 and j.stage in (0, 1, 3) offset 0) s
          ), changed as (
            update engine.jobs j set
-             args = coalesce(w.args, j.args),
-             run_at = case when w.timed then t.due else j.run_at end,
-             stage = case when w.timed then (t.due > statement_timestamp())::int else j.stage end
-           from standing s join wish w on w.job = s.id
-           cross join lateral (
-             select coalesce(w.at, statement_timestamp() + w.wait * interval '1 second')) t(due)
-           where j.id = s.id
-           returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, s.stage as before, w.timed
+             args = coalesce(($2::jsonb[])[width_bucket(j.id, $1)], j.args),
+             run_at = case when ($3::bool[])[width_bucket(j.id, $1)]
+               then coalesce(($4::timestamptz[])[width_bucket(j.id, $1)],
+                 statement_timestamp() + ($5::float8[])[width_bucket(j.id, $1)] * interval '1 second')
+               else j.run_at end,
+             stage = case when ($3)[width_bucket(j.id, $1)]
+               then (coalesce(($4)[width_bucket(j.id, $1)], statement_timestamp()
+                 + ($5)[width_bucket(j.id, $1)] * interval '1 second') > statement_timestamp())::int
+               else j.stage end
+           where j.ctid = any (array(select place from standing))
+           returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage,
+             ($3)[width_bucket(j.id, $1)] as timed
          ), counted as (
            insert into engine.counter_deltas (lane, kind, state, n)
-           select c.lane, c.kind, d.state, sum(d.n) from changed c
-           cross join lateral (values (engine.job_state(c.before, 0::int2, null), -1),
-             (engine.job_state(c.stage, 0::int2, null), 1)) d(state, n)
-           where c.before <> c.stage
-           group by 1, 2, 3
+           select lane, kind, state, sum(n) from (
+             select lane, kind, engine.job_state(stage, 0::int2, null) as state, -1 as n from standing
+             union all
+             select lane, kind, engine.job_state(stage, 0::int2, null), 1 from changed) each
+           group by 1, 2, 3 having sum(n) <> 0
          )
-         select id, lane, priority, run_at, timed and stage = 0 from changed",
+         select id, lane, priority, run_at, timed and stage = 0 from changed"),
     )
     .bind(wishes.jobs)
     .bind(wishes.args)

@@ -151,3 +151,19 @@ pub async fn lock(tx: &mut Tx, id: EventId) -> Result<EventToProcess> {
         .await?;
     super::to_process(&row, tx.settings())
 }
+
+/// Several events, locked as by [`lock`] in the order in which they came; gives those that there are, in
+/// that order.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn lock_many(tx: &mut Tx, ids: &[EventId]) -> Result<Vec<EventToProcess>> {
+    let rows = sqlx::query(concat!(
+        judging!(),
+        " where e.id = any($1) order by e.received_at, e.id for no key update of e"
+    ))
+    .bind(ids.iter().map(|e| e.0).collect::<Vec<_>>())
+    .fetch_all(tx.conn())
+    .await?;
+    rows.iter().map(|row| super::to_process(row, tx.settings())).collect()
+}

@@ -205,6 +205,23 @@ pub async fn lock_all(tx: &mut Tx, of: &[EventId], and: &[LeadId]) -> Result<()>
     Ok(())
 }
 
+/// Locks these leads until the end of the transaction, in the order of their ids, and gives those that
+/// there are.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn lock_many(tx: &mut Tx, ids: &[LeadId]) -> Result<Vec<Lead>> {
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from switchyard.leads l where l.id = any($1) order by l.id for no key update"
+    ))
+    .bind(ids.iter().map(|l| l.0).collect::<Vec<_>>())
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.iter().map(lead).collect::<sqlx::Result<_>>()?)
+}
+
 /// Writes what a lead says anew. Who holds it and where it stands are left as they are.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use crate::Result;
 use crate::engine::enqueue;
+use crate::engine::plans::{keys_freed, places};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -87,13 +88,14 @@ pub(in crate::engine) async fn end_waiting(
     why: &str,
     op: Option<Uuid>,
 ) -> Result<Vec<Uuid>> {
-    let told = sqlx::query_scalar(
+    let told = sqlx::query_scalar(concat!(
         "with ended as (
-           delete from engine.jobs where id = any($1) returning *
-         ), keys as (
-           delete from engine.job_uniques q using ended e
-           where q.key = e.unique_key and q.job_id = e.id
-         ), remembered as (
+           delete from engine.jobs where ctid = any (",
+        places!("engine.jobs", "id", "$1::uuid[]"),
+        ") returning *
+         ), keys as (",
+        keys_freed!("ended"),
+        "), remembered as (
            insert into engine.bulk_undo (op, job_id, did, prior, at)
            select $3, e.id, 'cancelled', to_jsonb(e), statement_timestamp() from ended e
            where $3::uuid is not null
@@ -117,8 +119,8 @@ pub(in crate::engine) async fn end_waiting(
            insert into engine.workflow_events (workflow, job_id, outcome)
            select workflow, id, 9 from ended where workflow is not null
          )
-         select distinct workflow from ended where workflow is not null",
-    )
+         select distinct workflow from ended where workflow is not null"
+    ))
     .bind(ids)
     .bind(why)
     .bind(op)
@@ -133,13 +135,15 @@ pub(in crate::engine) async fn ask_to_stop(
     ids: &[Uuid],
     op: Option<Uuid>,
 ) -> Result<()> {
-    sqlx::query(
+    sqlx::query(concat!(
         "with asked as (
-           update engine.jobs set cancel_requested = true where id = any($1) returning id
+           update engine.jobs set cancel_requested = true where ctid = any (",
+        places!("engine.jobs", "id", "$1::uuid[]"),
+        ") returning id
          )
          insert into engine.bulk_undo (op, job_id, did)
-         select $2, id, 'asked' from asked where $2::uuid is not null",
-    )
+         select $2, id, 'asked' from asked where $2::uuid is not null"
+    ))
     .bind(ids)
     .bind(op)
     .execute(connection)
@@ -154,19 +158,19 @@ pub(super) async fn discard(
     ids: &[Uuid],
     op: Option<Uuid>,
 ) -> Result<Vec<Uuid>> {
-    let told = sqlx::query_scalar(
+    let told = sqlx::query_scalar(concat!(
         "with was as materialized (
            select id, engine.job_state(stage, attempt, worker) as state, to_jsonb(j) as prior
            from engine.jobs j where id = any($1)
          ), dead as (
            update engine.jobs j set stage = 5,
              last_error = concat_ws(E'\\n', 'discarded by an operator', j.last_error)
-           from was w where j.id = w.id
-           returning j.id, j.lane, j.kind, j.unique_key, j.workflow, w.state, w.prior
-         ), keys as (
-           delete from engine.job_uniques q using dead d
-           where q.key = d.unique_key and q.job_id = d.id
-         ), remembered as (
+           from was w where j.id = w.id and j.ctid = any (",
+        places!("engine.jobs", "id", "$1::uuid[]"),
+        ") returning j.id, j.lane, j.kind, j.unique_key, j.workflow, w.state, w.prior
+         ), keys as (",
+        keys_freed!("dead"),
+        "), remembered as (
            insert into engine.bulk_undo (op, job_id, did, prior)
            select $2, id, 'discarded', prior from dead where $2::uuid is not null
          ), counted as (
@@ -178,8 +182,8 @@ pub(super) async fn discard(
            insert into engine.workflow_events (workflow, job_id, outcome)
            select workflow, id, 7 from dead where workflow is not null
          )
-         select distinct workflow from dead where workflow is not null",
-    )
+         select distinct workflow from dead where workflow is not null"
+    ))
     .bind(ids)
     .bind(op)
     .fetch_all(connection)
@@ -220,7 +224,7 @@ pub(super) async fn put(
     to: Target<'_>,
     op: Option<Uuid>,
 ) -> Result<Vec<(Uuid, i32)>> {
-    let rows = sqlx::query_as(
+    let rows = sqlx::query_as(concat!(
         "with was as materialized (
            select j.id, j.lane, t.id as target, engine.job_state(j.stage, j.attempt, j.worker) as state,
              to_jsonb(j) as prior
@@ -231,8 +235,9 @@ pub(super) async fn put(
            where j.id = any($1)
          ), put as (
            update engine.jobs j set lane = w.target, priority = coalesce($4, j.priority)
-           from was w where j.id = w.id
-           returning j.id, j.kind, j.lane, j.priority, w.lane as lane_before, w.state, w.prior
+           from was w where j.id = w.id and j.ctid = any (",
+        places!("engine.jobs", "id", "$1::uuid[]"),
+        ") returning j.id, j.kind, j.lane, j.priority, w.lane as lane_before, w.state, w.prior
          ), remembered as (
            insert into engine.bulk_undo (op, job_id, did, prior, lane, priority)
            select $5, id, 'moved', prior, lane, priority from put where $5::uuid is not null
@@ -243,8 +248,8 @@ pub(super) async fn put(
            where p.lane <> p.lane_before
            group by 1, 2, 3
          )
-         select id, lane from put",
-    )
+         select id, lane from put"
+    ))
     .bind(ids)
     .bind(to.queue)
     .bind(to.partition)

@@ -7,6 +7,7 @@
 //! process that dies in between leaves events to the scheduler.
 
 use crate::engine::jobs::sets::{ask_to_stop, end_waiting};
+use crate::engine::plans::places;
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
@@ -15,7 +16,7 @@ use switchyard_queue::{FailurePolicy, JobId, JobState, LaneId, WakeToken, Workfl
 use uuid::Uuid;
 
 /// Events taken up in one statement.
-const EVENTS: i64 = 5000;
+const EVENTS: i64 = 1000;
 /// How often one caller goes on with what others wrote meanwhile; then it is left to them or to the
 /// scheduler, so that a settler of a large batch comes back to its results.
 const ROUNDS: usize = 20;
@@ -120,7 +121,7 @@ pub(super) async fn take_up(
     let ids: Vec<Uuid> = flows.keys().copied().collect();
     let mut wakes = Vec::new();
     loop {
-        let ends = take_events(connection, &ids).await?;
+        let (ends, mut more) = take_events(connection, &ids).await?;
         let counts_as_done = |end: &End, state: Option<i16>| {
             let policy = flows.get(&end.workflow).map(|f| f.policy);
             match policy {
@@ -133,7 +134,6 @@ pub(super) async fn take_up(
             .filter(|e| !counts_as_done(e, e.before) && counts_as_done(e, Some(e.after)))
             .collect();
         wakes.extend(release(connection, &passed).await?);
-        let mut more = ends.len() as i64 >= EVENTS;
         for flow in flows.values_mut() {
             let mine = || ends.iter().filter(|e| e.workflow == flow.id);
             if flow.policy == FailurePolicy::CancelRest
@@ -159,7 +159,6 @@ pub(super) async fn take_up(
 }
 
 /// What became of one job.
-#[derive(sqlx::FromRow)]
 struct End {
     workflow: Uuid,
     place: i32,
@@ -170,43 +169,96 @@ struct End {
     fell: bool,
 }
 
+/// An end that was written down, and where its job stands in its workflow, if that is not forgotten.
+type Event = (i64, Uuid, i16, Uuid, Option<i32>, Option<i16>);
+
 /// Writes the ends into the workflow's own tables. Of several ends of one job the last counts: their
-/// numbers rise in the order of their commits, because each was written under the job's row lock.
-async fn take_events(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<End>> {
-    let ends = sqlx::query_as(
-        "with taken as (
-           delete from engine.workflow_events where ctid = any (array(
-             select ctid from engine.workflow_events where workflow = any($1)
-             order by workflow, id limit $2))
-           returning id, job_id, outcome, result
-         ), last as (
-           select distinct on (job_id) job_id, outcome, result,
-             bool_or(outcome <> 8) over (partition by job_id) as fell
-           from taken order by job_id, id desc
-         ), changed as (
-           update engine.workflow_jobs n set state = l.outcome, result = l.result
-           from last l join engine.workflow_jobs o on o.job_id = l.job_id
-           where n.job_id = l.job_id
-           returning n.workflow, n.place, o.state as before, n.state as after, l.fell
-         ), tallied as (
-           update engine.workflows w set completed = w.completed + t.completed,
-             failed = w.failed + t.failed, cancelled = w.cancelled + t.cancelled
-           from (
-             select c.workflow, sum(s.n) filter (where s.state = 8) as completed,
-               sum(s.n) filter (where s.state = 7) as failed,
-               sum(s.n) filter (where s.state = 9) as cancelled
-             from changed c
-             cross join lateral (values (c.before, -1), (c.after, 1), (7, 0), (8, 0), (9, 0)) s(state, n)
-             group by 1) t
-           where w.id = t.workflow
-         )
-         select workflow, place, before, after, fell from changed",
+/// numbers rise in the order of their commits, because each was written under the job's row lock. Says
+/// whether there may be more.
+async fn take_events(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(Vec<End>, bool)> {
+    let events: Vec<Event> = sqlx::query_as(
+        "select e.id, e.job_id, e.outcome, e.workflow, n.place, n.state
+         from (select workflow, id, job_id, outcome from engine.workflow_events
+               where workflow = any($1) order by workflow, id limit $2) e
+         left join lateral (select place, state from engine.workflow_jobs
+           where job_id = e.job_id offset 0) n on true
+         order by e.job_id, e.id",
     )
     .bind(ids)
     .bind(EVENTS)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(ends)
+    if events.is_empty() {
+        return Ok((Vec::new(), false));
+    }
+    let (mut ends, mut last): (Vec<End>, Vec<(Uuid, i64)>) = (Vec::new(), Vec::new());
+    let mut of: Option<Uuid> = None;
+    for (id, job, after, workflow, place, before) in &events {
+        let Some(place) = place else { continue };
+        let fell = *after != JobState::Completed.code();
+        if let (true, Some(end), Some(at)) = (of == Some(*job), ends.last_mut(), last.last_mut()) {
+            *end = End { after: *after, fell: end.fell || fell, ..*end };
+            at.1 = *id;
+            continue;
+        }
+        of = Some(*job);
+        let end = End { workflow: *workflow, place: *place, before: *before, after: *after, fell };
+        ends.push(end);
+        last.push((*job, *id));
+    }
+    write_ends(connection, &events, &ends, &last).await?;
+    Ok((ends, events.len() as i64 >= EVENTS))
+}
+
+/// The jobs' ends, what the workflows count, and the events, which are done with.
+async fn write_ends(
+    connection: &mut PgConnection,
+    events: &[Event],
+    ends: &[End],
+    last: &[(Uuid, i64)],
+) -> Result<()> {
+    let mut counts: BTreeMap<Uuid, [i64; 3]> = BTreeMap::new();
+    for end in ends {
+        let counted = counts.entry(end.workflow).or_default();
+        for (state, n) in [(end.before, -1), (Some(end.after), 1)] {
+            let states = [JobState::Completed, JobState::Discarded, JobState::Cancelled];
+            if let Some(at) = states.iter().position(|s| Some(s.code()) == state) {
+                counted[at] += n;
+            }
+        }
+    }
+    let count = |of: usize| counts.values().map(|n| n[of]).collect::<Vec<i64>>();
+    sqlx::query(concat!(
+        "with done as (
+           delete from engine.workflow_events where ctid = any (array(
+             select e.ctid from unnest($1::uuid[], $2::int8[]) i(workflow, id)
+             cross join lateral (select ctid from engine.workflow_events
+               where workflow = i.workflow and id = i.id offset 0) e))
+         ), changed as (
+           update engine.workflow_jobs n set state = ($5::int2[])[width_bucket(n.job_id, $3::uuid[])],
+             result = (select e.result from engine.workflow_events e
+               where e.workflow = n.workflow and e.id = ($4::int8[])[width_bucket(n.job_id, $3)])
+           where n.ctid = any (",
+        places!("engine.workflow_jobs", "job_id", "$3"),
+        "))
+         update engine.workflows w set
+           completed = w.completed + ($7::int8[])[width_bucket(w.id, $6::uuid[])],
+           failed = w.failed + ($8::int8[])[width_bucket(w.id, $6)],
+           cancelled = w.cancelled + ($9::int8[])[width_bucket(w.id, $6)]
+         where w.id = any($6)"
+    ))
+    .bind(events.iter().map(|(_, _, _, workflow, ..)| *workflow).collect::<Vec<_>>())
+    .bind(events.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
+    .bind(last.iter().map(|(job, _)| *job).collect::<Vec<_>>())
+    .bind(last.iter().map(|(_, id)| *id).collect::<Vec<_>>())
+    .bind(ends.iter().map(|e| e.after).collect::<Vec<_>>())
+    .bind(counts.keys().copied().collect::<Vec<_>>())
+    .bind(count(0))
+    .bind(count(1))
+    .bind(count(2))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Counts down what waits for these, and makes available what waits for nothing any more. It is due
@@ -215,21 +267,49 @@ async fn release(connection: &mut PgConnection, passed: &[&End]) -> Result<Vec<W
     if passed.is_empty() {
         return Ok(Vec::new());
     }
-    let freed: Vec<(i32, i16, DateTime<Utc>)> = sqlx::query_as(
-        "with hit as (
-           select e.workflow, e.child, count(*)::int as n
-           from unnest($1::uuid[], $2::int[]) p(workflow, place)
-           join engine.workflow_edges e on e.workflow = p.workflow and e.parent = p.place
-           group by 1, 2
-         ), counted as (
-           update engine.workflow_jobs c set waits_on = c.waits_on - h.n
-           from hit h where c.workflow = h.workflow and c.place = h.child
-           returning c.job_id, c.waits_on
-         ), freed as (
+    let hit: Vec<(Uuid, i32)> = sqlx::query_as(
+        "select c.job_id, count(*)::int
+         from unnest($1::uuid[], $2::int[]) p(workflow, place)
+         cross join lateral (select child from engine.workflow_edges
+           where workflow = p.workflow and parent = p.place offset 0) e
+         cross join lateral (select job_id from engine.workflow_jobs
+           where workflow = p.workflow and place = e.child offset 0) c
+         group by 1 order by 1",
+    )
+    .bind(passed.iter().map(|e| e.workflow).collect::<Vec<_>>())
+    .bind(passed.iter().map(|e| e.place).collect::<Vec<_>>())
+    .fetch_all(&mut *connection)
+    .await?;
+    if hit.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ready: Vec<Uuid> = sqlx::query_scalar(concat!(
+        "with counted as (
+           update engine.workflow_jobs c
+           set waits_on = c.waits_on - ($2::int[])[width_bucket(c.job_id, $1::uuid[])]
+           where c.ctid = any (",
+        places!("engine.workflow_jobs", "job_id", "$1"),
+        ") returning c.job_id, c.waits_on
+         )
+         select w.id from (select job_id from counted where waits_on = 0 order by 1) c
+         cross join lateral (
+           select id from engine.jobs where id = c.job_id and stage = 2 for update) w"
+    ))
+    .bind(hit.iter().map(|(job, _)| *job).collect::<Vec<_>>())
+    .bind(hit.iter().map(|(_, n)| *n).collect::<Vec<_>>())
+    .fetch_all(&mut *connection)
+    .await?;
+    if ready.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The rows are locked, so this statement sees them as they are.
+    let freed: Vec<(i32, i16, DateTime<Utc>)> = sqlx::query_as(concat!(
+        "with freed as (
            update engine.jobs j set stage = (j.run_at > statement_timestamp())::int,
              run_at = greatest(j.run_at, statement_timestamp())
-           from counted c where c.waits_on = 0 and j.id = c.job_id and j.stage = 2
-           returning j.lane, j.kind, j.priority, j.run_at, j.stage
+           where j.ctid = any (",
+        places!("engine.jobs", "id", "$1::uuid[]"),
+        ") returning j.lane, j.kind, j.priority, j.run_at, j.stage
          ), deltas as (
            insert into engine.counter_deltas (lane, kind, state, n)
            select f.lane, f.kind, s.state, sum(s.n) from freed f
@@ -237,10 +317,9 @@ async fn release(connection: &mut PgConnection, passed: &[&End]) -> Result<Vec<W
              (engine.job_state(f.stage, 0::int2, null), 1)) s(state, n)
            group by 1, 2, 3
          )
-         select lane, priority, min(run_at) from freed where stage = 0 group by 1, 2",
-    )
-    .bind(passed.iter().map(|e| e.workflow).collect::<Vec<_>>())
-    .bind(passed.iter().map(|e| e.place).collect::<Vec<_>>())
+         select lane, priority, min(run_at) from freed where stage = 0 group by 1, 2"
+    ))
+    .bind(ready)
     .fetch_all(connection)
     .await?;
     Ok(freed.into_iter().map(|(lane, p, at)| WakeToken::Work(LaneId(lane), p, at)).collect())
@@ -267,10 +346,11 @@ async fn end_below(connection: &mut PgConnection, id: Uuid, lost: &[i32]) -> Res
            select e.child from below b
            join engine.workflow_edges e on e.workflow = $1 and e.parent = b.place
          )
-         select j.id from below b
-         join engine.workflow_jobs n on n.workflow = $1 and n.place = b.place and n.state is null
-         join engine.jobs j on j.id = n.job_id and j.stage = 2
-         order by j.id for update of j",
+         select j.id from (
+           select n.job_id from below b cross join lateral (select job_id from engine.workflow_jobs
+             where workflow = $1 and place = b.place and state is null offset 0) n order by 1) n
+         cross join lateral (
+           select id from engine.jobs where id = n.job_id and stage = 2 for update) j",
     )
     .bind(id)
     .bind(lost)
@@ -299,9 +379,10 @@ async fn end_rest(
     };
     let rest: Vec<(Uuid, bool)> = sqlx::query_as(
         "select j.id, j.worker is not null
-         from engine.workflow_jobs n join engine.jobs j on j.id = n.job_id
-         where n.workflow = $1 and n.state is null and j.stage <> 5 and not j.cancel_requested
-         order by j.id for update of j skip locked",
+         from engine.workflow_jobs n cross join lateral (
+           select id, worker from engine.jobs
+           where id = n.job_id and stage <> 5 and not cancel_requested for update skip locked) j
+         where n.workflow = $1 and n.state is null",
     )
     .bind(flow.id)
     .fetch_all(&mut *connection)

@@ -239,7 +239,8 @@ pub async fn parents(db: &Db, job: JobId) -> Result<Vec<Parent>> {
         "select n.node, n.job_id, n.state, n.result
          from engine.workflow_jobs me
          join engine.workflow_edges e on e.workflow = me.workflow and e.child = me.place
-         join engine.workflow_jobs n on n.workflow = me.workflow and n.place = e.parent
+         cross join lateral (select p.* from engine.workflow_jobs p
+           where p.workflow = e.workflow and p.place = e.parent offset 0) n
          where me.job_id = $1 order by n.place",
     )
     .bind(job.0)
@@ -274,7 +275,8 @@ pub async fn tally(db: &Db, job: JobId) -> Result<Tally> {
            count(*) filter (where n.state = 9) as cancelled
          from engine.workflow_jobs me
          join engine.workflow_edges e on e.workflow = me.workflow and e.child = me.place
-         join engine.workflow_jobs n on n.workflow = me.workflow and n.place = e.parent
+         cross join lateral (select p.state from engine.workflow_jobs p
+           where p.workflow = e.workflow and p.place = e.parent offset 0) n
          where me.job_id = $1",
     )
     .bind(job.0)

@@ -1,0 +1,87 @@
+//! One transaction of several running jobs: what they do and their ends are one commit.
+
+use crate::engine::{settle, workflows};
+use crate::{Db, Result, Scope, StoreFault, Tx};
+use std::collections::HashSet;
+use std::ops::{Deref, DerefMut};
+use switchyard_queue::{ClaimedJob, Held, JobResult, Outcome, SettleAs, Settled};
+
+/// The transaction of several jobs of one scope and kind, all of one worker. Each job's row is locked at
+/// its fence, as in [`crate::JobTx`].
+pub struct JobsTx {
+    tx: Tx,
+    stand: HashSet<Held>,
+}
+
+impl Db {
+    /// Opens one transaction for several running jobs, in the scope of the first. Those that are no longer
+    /// held under their fence are left out, see [`JobsTx::stands`]. Where there are several, a row that
+    /// somebody else has locked is waited for a second at most.
+    ///
+    /// # Errors
+    /// If the database is not available, or a row is locked for longer.
+    pub async fn begin_jobs(&self, jobs: &[&ClaimedJob]) -> Result<JobsTx> {
+        let Some(first) = jobs.first() else { return Err(StoreFault::NotFound) };
+        let scope = Scope::of(first);
+        let mut tx = match jobs {
+            [_] => self.begin(scope).await?,
+            _ => Tx::begin_for_many(self, scope).await?,
+        };
+        let held: Vec<Held> = jobs.iter().map(|job| held(job)).collect();
+        let stand = settle::lock_all(tx.conn(), &held, first.lease).await?;
+        Ok(JobsTx { tx, stand: stand.into_iter().collect() })
+    }
+}
+
+impl JobsTx {
+    /// Whether this job is still held under its fence; if not, nothing may be done for it here.
+    #[must_use]
+    pub fn stands(&self, job: &ClaimedJob) -> bool {
+        self.stand.contains(&held(job))
+    }
+
+    /// Settles as completed the jobs whose answer is no failure, in this transaction, and commits
+    /// everything; gives the answers with that in them.
+    ///
+    /// # Errors
+    /// If the commit failed, or one of them was lost: then none is settled and nothing was written.
+    pub async fn done(
+        mut self,
+        jobs: &[&ClaimedJob],
+        answers: Vec<JobResult>,
+    ) -> Result<Vec<JobResult>> {
+        let well = jobs.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let held: Vec<Held> = well.map(|(job, _)| held(job)).collect();
+        if held.is_empty() {
+            self.tx.rollback().await?;
+            return Ok(answers);
+        }
+        let written = settle::write_all(self.tx.conn(), &held, &SettleAs::Completed).await?;
+        if written.stood.len() != held.len() {
+            return Err(StoreFault::LeaseLost);
+        }
+        let db = self.tx.db().clone();
+        self.tx.commit().await?;
+        workflows::advance_soon(&db, &Vec::from_iter(written.workflows)).await;
+        let settled = |_| Outcome::Settled(Settled::committed());
+        Ok(answers.into_iter().map(|answer| answer.map(settled)).collect())
+    }
+}
+
+fn held(job: &ClaimedJob) -> Held {
+    Held { id: job.id, fence: job.fence }
+}
+
+impl Deref for JobsTx {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for JobsTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}
