@@ -113,3 +113,6 @@ async fn serve<P: Part>(batch: Vec<Waiting<P>>) {
         Err(_) => tracing::debug!(jobs = parts.len(), "each goes alone after a panic"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@ use super::support::{Bench, claim_as, failure, held, job, settlement};
 use std::time::Duration;
 use switchyard_queue::{ClaimedJob, JobStore, Options, SettleAs};
 
-const WAITING: i64 = 100_000;
-/// Each took eight seconds and more when the list was compared with every row, and takes some ten
+const WAITING: i64 = 200_000;
+/// Each took many seconds when the list was compared with every row, and takes some ten
 /// milliseconds as it is.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -26,8 +26,8 @@ async fn results_are_written_soon_where_a_full_queue_is_taken_for_empty() {
         soon(what, bench.store.settle(&results)).await.unwrap().len()
     };
     let again = || SettleAs::Retry(Duration::from_secs(60), failure());
-    assert_eq!(write("fail", &mine[..250], &again).await, 250);
-    assert_eq!(write("complete", &mine[250..], &|| SettleAs::Completed).await, 250);
+    assert_eq!(write("fail", &mine[..400], &again).await, 400);
+    assert_eq!(write("complete", &mine[400..], &|| SettleAs::Completed).await, 100);
 }
 
 /// Fills the queue with as many jobs, each with a unique key, and has the tables analysed before anybody can
