@@ -22,11 +22,7 @@ impl Db {
     /// If the database is not available, or a row is locked for longer.
     pub async fn begin_jobs(&self, jobs: &[&ClaimedJob]) -> Result<JobsTx> {
         let Some(first) = jobs.first() else { return Err(StoreFault::NotFound) };
-        let scope = Scope::of(first);
-        let mut tx = match jobs {
-            [_] => self.begin(scope).await?,
-            _ => Tx::begin_for_many(self, scope).await?,
-        };
+        let mut tx = Tx::begin_by_keys(self, Scope::of(first), jobs.len() > 1).await?;
         let held: Vec<Held> = jobs.iter().map(|job| held(job)).collect();
         let stand = settle::lock_all(tx.conn(), &held, first.lease).await?;
         Ok(JobsTx { tx, stand: stand.into_iter().collect() })

@@ -47,10 +47,14 @@ impl Tx {
         Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new(), resubscribed: false })
     }
 
-    /// The same, but a row that somebody else has locked is waited for a second at most: whoever does a
-    /// thing for many must not be held up by one.
-    pub(crate) async fn begin_for_many(db: &Db, scope: Scope) -> Result<Self> {
-        let begin = format!("{}; set local lock_timeout = '1s'", begin_in(scope).as_str());
+    /// The same for a job of the line, which looks rows up by their keys and nothing else. Plans of a time
+    /// when the tables were small would read them from end to end long after.
+    ///
+    /// Of several jobs, none is to be held up for long by a row that somebody else has locked.
+    pub(crate) async fn begin_by_keys(db: &Db, scope: Scope, several: bool) -> Result<Self> {
+        let patience = if several { "; set local lock_timeout = '1s'" } else { "" };
+        let begin =
+            format!("{}; set local enable_seqscan = off{patience}", begin_in(scope).as_str());
         let inner = db.begin_app(AssertSqlSafe(begin).into_sql_str()).await?;
         Ok(Self { inner, db: db.clone(), wakes: BTreeSet::new(), resubscribed: false })
     }

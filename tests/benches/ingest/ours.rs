@@ -165,9 +165,9 @@ impl Ours {
     pub async fn assigned_after(&self, answers: &[Answer]) -> anyhow::Result<Vec<Duration>> {
         let mut owner = self.owner().await?;
         let begun = Instant::now();
-        let open = "select count(*) from switchyard.webhook_events e where e.state = 'received'
-                    or exists (select from switchyard.leads l where l.event_id = e.id and l.state = 'new')";
-        while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut owner).await? > 0 {
+        let open = "select exists (select from switchyard.webhook_events where state = 'received')
+                    or exists (select from switchyard.leads where state = 'new')";
+        while sqlx::query_scalar::<_, bool>(open).fetch_one(&mut owner).await? {
             ensure!(begun.elapsed() < Duration::from_secs(300), "some leads are not given out");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

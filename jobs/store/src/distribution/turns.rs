@@ -31,7 +31,8 @@ pub async fn candidates(tx: &mut Tx, leads: &[&Lead]) -> Result<Vec<Option<Candi
     let rows = sqlx::query(
         "select l.n, c.key, min(c.reason) as reason, array_agg(c.agency order by c.agency) as agencies
          from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality l(id, country, code, n)
-         cross join lateral switchyard.candidates(l.id, l.country, l.code) c
+         cross join lateral (
+           select * from switchyard.candidates(l.id, l.country, l.code) offset 0) c
          group by l.n, c.key",
     )
     .bind(leads.iter().map(|l| l.id.0).collect::<Vec<_>>())
