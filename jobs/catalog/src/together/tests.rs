@@ -24,8 +24,8 @@ struct One(u32, Arc<Shared>);
 impl Part for One {
     async fn run(all: &[Self]) -> Result<Vec<JobResult>, JobError> {
         let shared = Arc::clone(&all[0].1);
-        shared.gate.acquire().await.unwrap().forget();
-        shared.done.lock().unwrap().push(all.iter().map(|one| one.0).collect());
+        shared.gate.acquire().await.expect("it works").forget();
+        shared.done.lock().expect("it works").push(all.iter().map(|one| one.0).collect());
         assert!(all.iter().all(|one| !shared.panics.contains(&one.0)), "it panics");
         if all.iter().any(|one| shared.bad.contains(&one.0)) {
             return Err(JobError::permanent("it is bad"));
@@ -69,10 +69,10 @@ async fn who_comes_meanwhile_is_done_together_and_each_gets_its_own_answer() {
     let running = start(&together, &shared, 100).await;
     shared.gate.add_permits(100);
     for (n, one) in running.into_iter().enumerate() {
-        let answer = one.await.unwrap();
+        let answer = one.await.expect("it works");
         assert!(is_own(&answer, n), "{n}: {answer:?}");
     }
-    let done = shared.done.lock().unwrap();
+    let done = shared.done.lock().expect("it works");
     let mut all: Vec<u32> = done.iter().flatten().copied().collect();
     all.sort_unstable();
     assert_eq!(all, (0..100).collect::<Vec<_>>(), "each once");
@@ -86,7 +86,7 @@ async fn who_comes_alone_goes_alone_and_fails_once() {
     let (together, shared) = (Together::default(), shared(10, &[0], &[]));
     let answer = together.run(One(0, Arc::clone(&shared))).await;
     assert!(answer.is_err());
-    assert_eq!(*shared.done.lock().unwrap(), [[0]]);
+    assert_eq!(*shared.done.lock().expect("it works"), [[0]]);
 }
 
 #[tokio::test]
@@ -99,7 +99,9 @@ async fn nobody_suffers_for_anothers_failure_or_panic() {
             (7, Ok(Err(_))) => {}
             (13, Err(panic)) => assert!(panic.is_panic()),
             (7 | 13, other) => panic!("{n}: {other:?}"),
-            (_, answer) => assert!(is_own(answer.as_ref().unwrap(), n), "{n}: {answer:?}"),
+            (_, answer) => {
+                assert!(is_own(answer.as_ref().expect("it works"), n), "{n}: {answer:?}")
+            }
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) async fn replace(
     );
     standing.bind(&wishes.jobs).execute(&mut *connection).await?;
     let rows: Vec<(Uuid, i32, i16, DateTime<Utc>, bool)> = sqlx::query_as(
-        concat!("with standing as materialized (
+        "with standing as materialized (
            select s.* from unnest($1::uuid[]) listed(id) cross join lateral (
              select j.ctid as place, j.lane, j.kind, j.stage from engine.jobs j
              where j.id = listed.id and j.fence = 0 and j.stage in (0, 1, 3) offset 0) s
@@ -94,7 +94,7 @@ pub(super) async fn replace(
              select lane, kind, engine.job_state(stage, 0::int2, null), 1 from changed) each
            group by 1, 2, 3 having sum(n) <> 0
          )
-         select id, lane, priority, run_at, timed and stage = 0 from changed"),
+         select id, lane, priority, run_at, timed and stage = 0 from changed",
     )
     .bind(wishes.jobs)
     .bind(wishes.args)
