@@ -198,9 +198,7 @@ fn chain_to(shelf: &Shelf, newer: &Manifest) -> Result<Chain, BackupFault> {
         (Kind::Incremental { to, .. }, Some(lsn)) => *to >= lsn,
         _ => increment.covers >= newer.finished,
     };
-    // Names are of whole seconds, and two may be of one.
-    let is_older = |full: &Manifest| (full.began, &full.id) < (newer.began, &newer.id);
-    for old in shelf.fulls().rev().filter(|full| is_older(full)) {
+    for old in shelf.fulls().rev().filter(|full| full.age() < newer.age()) {
         let plain = shelf.without_differential(old);
         let Some(last) = plain.increments.iter().position(|i| reaches(i)) else { continue };
         let end = |m: &Manifest| match m.kind {

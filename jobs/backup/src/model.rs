@@ -9,7 +9,8 @@ use std::str::FromStr;
 /// The version of the format. A reader refuses what is newer.
 pub const FORMAT: u32 = 2;
 
-/// A backup's name: `20261123T051500Z-9f3a61c2`. Names sort by the time at which they began.
+/// A backup's name: `20261123T051500Z-9f3a61c2`. Names sort by the second in which they began; of two of one
+/// second [`Manifest::age`] tells which is older.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BackupId(String);
@@ -290,6 +291,13 @@ impl Manifest {
             Kind::Incremental { objects, .. } => Box::new(objects.iter()),
             Kind::Differential { segments, .. } => Box::new(segments.iter().flatten()),
         }
+    }
+
+    /// What backups of one kind are sorted by, the oldest first: names are of whole seconds, and two may be of
+    /// one.
+    #[must_use]
+    pub const fn age(&self) -> (DateTime<Utc>, &BackupId) {
+        (self.began, &self.id)
     }
 
     /// How many bytes are stored, without the manifest.

@@ -89,7 +89,7 @@ impl Shelf {
     #[must_use]
     pub fn of(manifests: impl IntoIterator<Item = Arc<Manifest>>) -> Self {
         let mut manifests: Vec<_> = manifests.into_iter().collect();
-        manifests.sort_by(|a, b| a.id.cmp(&b.id));
+        manifests.sort_by(|a, b| a.age().cmp(&b.age()));
         let mut logs: BTreeMap<String, BTreeMap<Lsn, Arc<Manifest>>> = BTreeMap::new();
         for manifest in &manifests {
             if let Kind::Incremental { slot, from, .. } = &manifest.kind {

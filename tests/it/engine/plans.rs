@@ -1,33 +1,38 @@
 //! Statements whose plans must not depend on what the statistics say of a queue: it is empty most of the time,
 //! and analysed then.
 
-use super::support::{Bench, claim_as, failure, held, job, settlement};
-use std::time::Duration;
+use super::support::{Bench, LONG, claim_as, count, failure, held, job, settlement};
 use switchyard_queue::{ClaimedJob, JobStore, Options, SettleAs};
+use switchyard_store::{DbConfig, PgJobStore};
+use switchyard_tests::TestDb;
 
 const WAITING: i64 = 200_000;
-/// Each took many seconds when the list was compared with every row, and takes some ten
-/// milliseconds as it is.
-const SOON: Duration = Duration::from_secs(5);
+/// What 500 jobs may make a statement read; a list that is compared with every row reads all that wait.
+const FEW: i64 = 20_000;
 
 #[tokio::test]
-async fn results_are_written_soon_where_a_full_queue_is_taken_for_empty() {
+async fn results_are_written_by_few_reads_where_a_full_queue_is_taken_for_empty() {
     let bench = Bench::new().await;
     bench.enqueue(vec![job("k", Options::new().unique_by("first"))]).await;
     fill_and_take_for_empty(&bench).await;
-    let mine = claim_as(&bench.store, bench.presence.id, 500, super::support::LONG, &[]).await;
+    let mine = claim_as(&bench.store, bench.presence.id, 500, LONG, &[]).await;
     assert_eq!(mine.len(), 500);
+    let Bench { test, store, presence: _here } = bench;
+    drop(store);
+    test.db.close().await;
 
     let all: Vec<_> = mine.iter().map(held).collect();
-    let renewed = soon("renew", bench.store.renew(&all, super::support::LONG)).await.unwrap();
-    assert_eq!(renewed.len(), 500);
-    let write = async |what, part: &[ClaimedJob], how: &dyn Fn() -> SettleAs| {
+    let renewed =
+        few_reads(&test, "renew", async |store| store.renew(&all, LONG).await.unwrap().len());
+    assert_eq!(renewed.await, 500);
+    let written = async |what, part: &[ClaimedJob], how: &dyn Fn() -> SettleAs| {
         let results: Vec<_> = part.iter().map(|j| settlement(j, how())).collect();
-        soon(what, bench.store.settle(&results)).await.unwrap().len()
+        let settle = async |store: PgJobStore| store.settle(&results).await.unwrap().len();
+        few_reads(&test, what, settle).await
     };
-    let again = || SettleAs::Retry(Duration::from_secs(60), failure());
-    assert_eq!(write("fail", &mine[..400], &again).await, 400);
-    assert_eq!(write("complete", &mine[400..], &|| SettleAs::Completed).await, 100);
+    let again = || SettleAs::Retry(LONG, failure());
+    assert_eq!(written("fail", &mine[..400], &again).await, 400);
+    assert_eq!(written("complete", &mine[400..], &|| SettleAs::Completed).await, 100);
 }
 
 /// Fills the queue with as many jobs, each with a unique key, and has the tables analysed before anybody can
@@ -50,6 +55,27 @@ async fn fill_and_take_for_empty(bench: &Bench) {
     sqlx::raw_sql("commit").execute(&mut owner).await.unwrap();
 }
 
-async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, done).await.unwrap_or_else(|_| panic!("{what} takes too long"))
+/// What `done` answers, if it reads few rows of the queue. A session tells what it read when it ends.
+async fn few_reads<T>(test: &TestDb, what: &str, done: impl AsyncFnOnce(PgJobStore) -> T) -> T {
+    const READS: &str = "select sum(seq_tup_read + idx_tup_fetch)::bigint from pg_stat_user_tables
+      where schemaname = 'engine' and relname in ('jobs', 'job_uniques')";
+    let mut owner = test.owner().await;
+    let before = read_when_alone(&mut owner, READS).await;
+    let db = test.reached_by(DbConfig::new(test.url.clone()));
+    let answer = done(PgJobStore::new(&db)).await;
+    db.close().await;
+    let read = read_when_alone(&mut owner, READS).await - before;
+    assert!((1..FEW).contains(&read), "{what} reads {read} rows");
+    answer
+}
+
+/// The answer once nobody but the worker's presence has a session.
+async fn read_when_alone(owner: &mut sqlx::PgConnection, question: &'static str) -> i64 {
+    const OTHERS: &str = "select count(*) from pg_stat_activity a
+      where a.datname = current_database() and a.pid <> pg_backend_pid()
+        and a.application_name <> 'switchyard presence'";
+    while count(owner, OTHERS).await > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    count(owner, question).await
 }

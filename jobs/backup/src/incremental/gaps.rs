@@ -105,8 +105,7 @@ async fn newest_full(vault: &Vault) -> Result<Option<Manifest>, BackupFault> {
     Ok(newest.map(|(_, manifest)| manifest))
 }
 
-/// The last manifest below a prefix. For increments that is the one that goes on from the highest
-/// position, for full backups the one that began last.
+/// The last manifest below a prefix of a log: the one that goes on from the highest position.
 pub(super) async fn newest(vault: &Vault, prefix: &str) -> Result<Option<Manifest>, BackupFault> {
     let entries = vault.archive.list(prefix).await?;
     let Some(entry) = entries.iter().rev().find(|e| layout::is_manifest(&e.key)) else {

@@ -68,8 +68,9 @@ pub fn decide(shelf: &Shelf, policy: &Policy, now: DateTime<Utc>) -> Decision {
             }
             Kind::Differential { full, .. } => {
                 // Which full backups stay is known by now.
-                let serves = keep.0.contains_key(full) && anchor.is_some_and(|a| *full >= a.id);
-                let newer = shelf.differentials(full).filter(|d| d.id > manifest.id).count();
+                let in_window = |of: &Arc<Manifest>| anchor.is_some_and(|a| of.age() >= a.age());
+                let serves = keep.0.contains_key(full) && shelf.get(full).is_some_and(in_window);
+                let newer = shelf.differentials(full).filter(|d| d.age() > manifest.age()).count();
                 if serves && newer < DIFFERENTIALS {
                     keep.add(manifest, "it makes the restore from its full backup shorter");
                 }
@@ -131,7 +132,7 @@ impl Keep {
     /// restored from a later one: that stays too.
     fn roots(&mut self, shelf: &Shelf, fulls: &[&Arc<Manifest>], anchor: Option<&Arc<Manifest>>) {
         let Some(anchor) = anchor else { return };
-        let serving = fulls.iter().filter(|f| f.id >= anchor.id);
+        let serving = fulls.iter().filter(|f| f.age() >= anchor.age());
         let mut led_to: HashSet<BackupId> = HashSet::new();
         for full in serving {
             let chain: Chain = shelf.without_differential(full);

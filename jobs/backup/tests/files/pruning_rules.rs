@@ -4,7 +4,7 @@ use crate::kit::{at, differential, full, increment, source};
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use std::sync::Arc;
-use switchyard_backup::model::{Kind, Lsn, Manifest};
+use switchyard_backup::model::{BackupId, Kind, Lsn, Manifest};
 use switchyard_backup::prune::{Policy, decide};
 use switchyard_backup::shelf::SNAPSHOT_LSN;
 use switchyard_backup::{Shelf, Target};
@@ -232,4 +232,19 @@ fn a_policy_of_nothing_keeps_the_newest() {
     let decision = decide(&shelf(&all), &none, at(1_000_000));
     let kept: Vec<_> = decision.kept.iter().map(|k| k.manifest.id.clone()).collect();
     assert_eq!(kept, [all[2].id.clone()]);
+}
+
+#[test]
+fn of_two_full_backups_of_one_second_the_one_that_began_later_is_the_newest() {
+    let mut newer = full(0, 2);
+    newer.began += TimeDelta::milliseconds(700);
+    let mut older = full(0, 1);
+    older.id = BackupId::new(older.began, 1);
+    assert!(older.id > newer.id, "their names are the wrong way round");
+    let all = [newer.clone(), older];
+    assert_eq!(shelf(&all).newest_full().map(|full| &full.id), Some(&newer.id));
+    let none = Policy { window_days: 0, last: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0 };
+    let decision = decide(&shelf(&all), &none, at(1_000_000));
+    let kept: Vec<_> = decision.kept.iter().map(|k| &k.manifest.id).collect();
+    assert_eq!(kept, [&newer.id]);
 }

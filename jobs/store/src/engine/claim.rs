@@ -6,7 +6,7 @@ mod statements;
 
 pub(crate) use limited::take as take_limited;
 
-use super::plans::{places, uncharged};
+use super::plans::{of_job, places, uncharged};
 use super::seconds;
 use super::settle;
 use crate::Result;
@@ -144,7 +144,7 @@ async fn sort_out(
         settle::write_all(connection, &unwanted, &SettleAs::Cancelled(why.to_owned())).await?;
     }
     if !killers.is_empty() {
-        quarantine(connection, &killers).await?;
+        quarantine(connection, killers).await?;
     }
     rows.retain(|r| !r.cancel_requested && !deadly(&r));
 
@@ -262,18 +262,19 @@ impl Row {
 }
 
 /// Puts jobs aside until an operator retries or discards them.
-async fn quarantine(connection: &mut PgConnection, held: &[Held]) -> Result<()> {
+async fn quarantine(connection: &mut PgConnection, mut held: Vec<Held>) -> Result<()> {
+    held.sort_by_key(|h| h.id);
     sqlx::query(concat!(
         "with aside as (
            update engine.jobs j set stage = 4, prior_worker = j.worker, prior_claimed_at = j.claimed_at,
              worker = null, claimed_at = null, lease_until = null,
              last_error = format('crash: its worker vanished %s times in a row, %s of them while it ran alone',
                j.crashes, j.lone_crashes)
-           from unnest($1::uuid[], $2::int8[]) i(id, fence)
            where j.ctid = any (",
         places!("engine.jobs", "id", "$1::uuid[]"),
-        ") and j.id = i.id and j.fence = i.fence and j.worker is not null
-           returning j.id, j.lane, j.kind, j.charged
+        ") and j.worker is not null and j.fence = ",
+        of_job!("$2::int8[]"),
+        " returning j.id, j.lane, j.kind, j.charged
          ), uncharged as (",
         uncharged!("aside"),
         ")

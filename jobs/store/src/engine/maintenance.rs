@@ -2,6 +2,7 @@
 //! several processes at once.
 
 pub use super::parking::{PATIENCE as PARKING_PATIENCE, park_unknown};
+use super::plans::keys_freed;
 use super::{locks, presence, workflows};
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
@@ -67,9 +68,9 @@ pub async fn promote_due(db: &Db) -> Result<u64> {
 pub async fn end_overdue(db: &Db) -> Result<u64> {
     let mut ended = 0;
     loop {
-        let (n, told): (i64, Vec<Uuid>) = sqlx::query_as(
+        let (n, told): (i64, Vec<Uuid>) = sqlx::query_as(concat!(
             "with late as materialized (
-               select id, stage from engine.jobs
+               select ctid as place, stage from engine.jobs
                where deadline <= statement_timestamp() and stage <= 3 and worker is null
                order by deadline limit $1 for update skip locked
              ), dead as (
@@ -78,13 +79,12 @@ pub async fn end_overdue(db: &Db) -> Result<u64> {
                    to_char(j.deadline at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')), j.last_error),
                  fingerprint = left(encode(sha256(convert_to(
                    concat_ws(E'\\n', j.kind, 'deadline', $2::text), 'UTF8')), 'hex'), 16)
-               from late l where j.id = l.id
+               from late l where j.ctid = l.place
                returning j.id, j.lane, j.kind, l.stage as before, j.attempt, j.unique_key, j.fingerprint,
                  j.workflow
-             ), keys as (
-               delete from engine.job_uniques q using dead d
-               where d.unique_key is not null and q.key = d.unique_key and q.job_id = d.id
-             ), failed as (
+             ), keys as (",
+            keys_freed!("dead"),
+            "), failed as (
                insert into engine.error_deltas (fingerprint, kind, class, pattern, n, at, example)
                select fingerprint, min(kind), 'deadline', $2, count(*), statement_timestamp(),
                  (array_agg(id))[1]
@@ -101,8 +101,8 @@ pub async fn end_overdue(db: &Db) -> Result<u64> {
              )
              select count(*),
                coalesce(array_agg(distinct workflow) filter (where workflow is not null), '{}')
-             from dead",
-        )
+             from dead"
+        ))
         .bind(PROMOTE_BATCH)
         .bind("it was not begun by its deadline")
         .fetch_one(db.engine())

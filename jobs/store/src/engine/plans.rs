@@ -24,6 +24,13 @@ macro_rules! places {
     };
 }
 
+/// What a list (`$2::int8[]`) holds of the job `j`, where the sorted ids are `$1`.
+macro_rules! of_job {
+    ($list:literal) => {
+        concat!("(", $list, ")[width_bucket(j.id, $1)]")
+    };
+}
+
 /// Frees the unique keys of the jobs in a part of the statement that has `id` and `unique_key`.
 macro_rules! keys_freed {
     ($part:literal) => {
@@ -52,4 +59,4 @@ macro_rules! uncharged {
     };
 }
 
-pub(in crate::engine) use {keys_freed, places, uncharged};
+pub(in crate::engine) use {keys_freed, of_job, places, uncharged};

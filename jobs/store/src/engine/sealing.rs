@@ -1,6 +1,7 @@
 //! Encrypted arguments on their way into the tables, and under which keys they lie there.
 
 use crate::engine::maintenance::KeepDays;
+use crate::engine::plans::{of_job, places};
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -226,10 +227,13 @@ pub async fn reseal(db: &Db) -> Result<Resealed> {
             let found = rows.len();
             let (ids, args) = sealed_anew(cipher, rows);
             all.failed += (found - ids.len()) as u64;
-            let done = sqlx::query(
-                "update engine.jobs j set args = n.args
-                 from unnest($1::uuid[], $2::jsonb[]) n(id, args) where j.id = n.id",
-            )
+            let done = sqlx::query(concat!(
+                "update engine.jobs j set args = ",
+                of_job!("$2::jsonb[]"),
+                " where j.ctid = any (",
+                places!("engine.jobs", "id", "$1::uuid[]"),
+                ")"
+            ))
             .bind(ids)
             .bind(args)
             .execute(&mut *tx)

@@ -3,7 +3,7 @@
 //! A job is held while `worker` is set and `fence` is the claim's. Every statement here matches
 //! both, so a result that comes twice, or from a worker that was presumed dead, changes nothing.
 
-use super::plans::{keys_freed, places, uncharged};
+use super::plans::{keys_freed, of_job, places, uncharged};
 use super::seconds;
 use crate::{Result, StoreFault};
 use chrono::{DateTime, Utc};
@@ -288,7 +288,15 @@ impl<'a> Rows<'a> {
     ) -> Result<Vec<(Uuid, i32, i16, i16, DateTime<Utc>, Option<Uuid>)>> {
         let open: Vec<&Row> = self.0.iter().filter(|r| r.result > CANCELLED).collect();
         let rows = sqlx::query_as(concat!(
-            "with back as (
+            "with standing as materialized (
+               select i.*, s.place
+               from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[],
+                           $7::text[], $8::text[])
+                 i(id, fence, result, wait, ran, said, class, pattern)
+               cross join lateral (select ctid as place from engine.jobs
+                 where id = i.id and fence = i.fence and worker is not null and not cancel_requested
+                 offset 0) s
+             ), back as (
                update engine.jobs j set
                  stage = case i.result when 2 then 1 when 3 then 1 when 4 then 5 else 0 end,
                  run_at = case when i.result in (2, 3)
@@ -302,13 +310,7 @@ impl<'a> Rows<'a> {
                  lone_crashes = case when i.result = 5 then j.lone_crashes else 0 end,
                  prior_worker = j.worker, prior_claimed_at = j.claimed_at,
                  worker = null, claimed_at = null, lease_until = null
-               from unnest($1::uuid[], $2::int8[], $3::int2[], $4::float8[], $5::float8[], $6::text[],
-                           $7::text[], $8::text[])
-                 i(id, fence, result, wait, ran, said, class, pattern)
-               where j.ctid = any (",
-            places!("engine.jobs", "id", "$1::uuid[]"),
-            ") and j.id = i.id and j.fence = i.fence and j.worker is not null
-                 and not j.cancel_requested
+               from standing i where j.ctid = i.place
                returning j.id, j.lane, j.kind, j.priority, j.run_at, j.stage, j.attempt, j.fence, j.unique_key,
                  j.charged, j.prior_worker, j.prior_claimed_at, j.fingerprint, j.workflow,
                  i.result, i.ran, i.said, i.class, i.pattern
@@ -365,8 +367,11 @@ impl<'a> Rows<'a> {
             "with gone as (
                delete from engine.jobs j where j.ctid = any (",
             places!("engine.jobs", "id", "$1::uuid[]"),
-            ") and j.worker is not null and j.fence = ($2::int8[])[width_bucket(j.id, $1)]
-                 and (($3::int2[])[width_bucket(j.id, $1)] in (0, 1) or j.cancel_requested)
+            ") and j.worker is not null and j.fence = ",
+            of_job!("$2::int8[]"),
+            " and (",
+            of_job!("$3::int2[]"),
+            " in (0, 1) or j.cancel_requested)
                returning j.id, j.lane, j.kind, j.priority, j.attempt, j.max_attempts, j.crashes, j.timeout_ms,
                  j.worker, j.tenant, j.unique_key, j.args, j.last_error, j.trace, j.request_id, j.workflow,
                  j.created_at, j.run_at, j.claimed_at, j.charged, width_bucket(j.id, $1) as n

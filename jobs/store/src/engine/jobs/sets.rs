@@ -45,7 +45,7 @@ pub(super) async fn revive(
 ) -> Result<Vec<(Uuid, i32)>> {
     let rows = sqlx::query_as(
         "with was as materialized (
-           select id, stage, unique_key, engine.job_state(stage, attempt, worker) as state,
+           select id, ctid as place, stage, unique_key, engine.job_state(stage, attempt, worker) as state,
              to_jsonb(j) as prior
            from engine.jobs j where id = any($1)
          ), keyed as (
@@ -59,7 +59,7 @@ pub(super) async fn revive(
              lone_crashes = 0, attempt = case when w.stage = 1 then j.attempt else 0 end,
              deadline = null
            from was w
-           where j.id = w.id and (w.stage <> 5 or w.unique_key is null
+           where j.ctid = w.place and (w.stage <> 5 or w.unique_key is null
              or w.id in (select job_id from keyed))
            returning j.id, j.lane, j.kind, w.state, w.prior
          ), remembered as (
@@ -160,14 +160,13 @@ pub(super) async fn discard(
 ) -> Result<Vec<Uuid>> {
     let told = sqlx::query_scalar(concat!(
         "with was as materialized (
-           select id, engine.job_state(stage, attempt, worker) as state, to_jsonb(j) as prior
+           select id, ctid as place, engine.job_state(stage, attempt, worker) as state, to_jsonb(j) as prior
            from engine.jobs j where id = any($1)
          ), dead as (
            update engine.jobs j set stage = 5,
              last_error = concat_ws(E'\\n', 'discarded by an operator', j.last_error)
-           from was w where j.id = w.id and j.ctid = any (",
-        places!("engine.jobs", "id", "$1::uuid[]"),
-        ") returning j.id, j.lane, j.kind, j.unique_key, j.workflow, w.state, w.prior
+           from was w where j.ctid = w.place
+           returning j.id, j.lane, j.kind, j.unique_key, j.workflow, w.state, w.prior
          ), keys as (",
         keys_freed!("dead"),
         "), remembered as (
@@ -226,7 +225,7 @@ pub(super) async fn put(
 ) -> Result<Vec<(Uuid, i32)>> {
     let rows = sqlx::query_as(concat!(
         "with was as materialized (
-           select j.id, j.lane, t.id as target, engine.job_state(j.stage, j.attempt, j.worker) as state,
+           select j.ctid as place, j.lane, t.id as target, engine.job_state(j.stage, j.attempt, j.worker) as state,
              to_jsonb(j) as prior
            from engine.jobs j join engine.lanes l on l.id = j.lane
            join engine.lanes t
@@ -235,9 +234,8 @@ pub(super) async fn put(
            where j.id = any($1)
          ), put as (
            update engine.jobs j set lane = w.target, priority = coalesce($4, j.priority)
-           from was w where j.id = w.id and j.ctid = any (",
-        places!("engine.jobs", "id", "$1::uuid[]"),
-        ") returning j.id, j.kind, j.lane, j.priority, w.lane as lane_before, w.state, w.prior
+           from was w where j.ctid = w.place
+           returning j.id, j.kind, j.lane, j.priority, w.lane as lane_before, w.state, w.prior
          ), remembered as (
            insert into engine.bulk_undo (op, job_id, did, prior, lane, priority)
            select $5, id, 'moved', prior, lane, priority from put where $5::uuid is not null

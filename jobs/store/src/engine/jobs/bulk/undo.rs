@@ -5,6 +5,7 @@ use super::super::sets;
 use super::BulkOp;
 use super::batch::{BATCH, KEY, Outcome};
 use crate::Result;
+use crate::engine::plans::keys_freed;
 use sqlx::PgConnection;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -81,9 +82,9 @@ async fn put_back(
     .bind(ids)
     .fetch_all(&mut *connection)
     .await?;
-    let back: Vec<(Uuid, i32)> = sqlx::query_as(
+    let back: Vec<(Uuid, i32)> = sqlx::query_as(concat!(
         "with was as materialized (
-           select u.job_id, u.did, p.lane, p.priority, p.run_at, p.stage, p.attempt, p.crashes,
+           select j.ctid as place, u.job_id, u.did, p.lane, p.priority, p.run_at, p.stage, p.attempt, p.crashes,
              p.lone_crashes, p.last_error, p.deadline, j.unique_key, j.lane as lane_now,
              engine.job_state(j.stage, j.attempt, j.worker) as state_now
            from engine.bulk_undo u join engine.jobs j on j.id = u.job_id
@@ -97,15 +98,16 @@ async fn put_back(
            where did = 'discarded' and unique_key is not null order by 1, 2
            on conflict do nothing
            returning job_id
-         ), freed as (
-           delete from engine.job_uniques q using was w
-           where w.did = 'revived' and w.stage = 5 and q.key = w.unique_key and q.job_id = w.job_id
-         ), back as (
+         ), freed as (",
+        keys_freed!(
+            "(select job_id as id, unique_key from was where did = 'revived' and stage = 5)"
+        ),
+        "), back as (
            update engine.jobs j set lane = w.lane, priority = w.priority, stage = w.stage,
              run_at = w.run_at, attempt = w.attempt, crashes = w.crashes,
              lone_crashes = w.lone_crashes, last_error = w.last_error, deadline = w.deadline
            from was w
-           where j.id = w.job_id and (w.did <> 'discarded' or w.unique_key is null
+           where j.ctid = w.place and (w.did <> 'discarded' or w.unique_key is null
              or w.job_id in (select job_id from keyed))
            returning j.id, j.lane, j.kind, engine.job_state(j.stage, j.attempt, j.worker) as state,
              w.lane_now, w.state_now
@@ -116,8 +118,8 @@ async fn put_back(
              s(lane, state, n)
            group by 1, 2, 3 having sum(s.n) <> 0
          )
-         select id, lane from back",
-    )
+         select id, lane from back"
+    ))
     .bind(op)
     .bind(&same)
     .fetch_all(connection)
@@ -202,20 +204,20 @@ async fn remove(
         return Ok(());
     }
     let locked: HashSet<Uuid> = sets::lock(connection, copies).await?.into_keys().collect();
-    let gone: Vec<Uuid> = sqlx::query_scalar(
+    let gone: Vec<Uuid> = sqlx::query_scalar(concat!(
         "with gone as (
            delete from engine.jobs
            where id = any($1) and fence = 0 and worker is null and stage in (0, 1)
            returning id, lane, kind, stage, attempt, worker, unique_key
-         ), keys as (
-           delete from engine.job_uniques q using gone g where q.key = g.unique_key and q.job_id = g.id
-         ), counted as (
+         ), keys as (",
+        keys_freed!("gone"),
+        "), counted as (
            insert into engine.counter_deltas (lane, kind, state, n)
            select lane, kind, engine.job_state(stage, attempt, worker), -count(*) from gone
            group by 1, 2, 3
          )
-         select id from gone",
-    )
+         select id from gone"
+    ))
     .bind(locked.into_iter().collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
