@@ -8,6 +8,10 @@
 //! have gone out. The next attempt finds the intent, marks the message `unknown` and gives up; only
 //! an operator sends it again, as a new message.
 
+mod many;
+
+pub(crate) use many::{Beginning, Recording};
+
 use crate::fault::OrFail;
 use crate::{Platform, outbound};
 use serde_json::Value;
@@ -53,7 +57,7 @@ where
     }
 }
 
-enum Begun {
+pub(crate) enum Begun {
     /// The intent is committed.
     Send(Box<Message>),
     /// There is nothing to send; the job is settled.
@@ -69,6 +73,12 @@ fn key(id: MessageId) -> String {
 }
 
 async fn begin(cx: &Context<Platform>, id: MessageId) -> Result<Begun, JobError> {
+    cx.state().line.beginning.run(Beginning { message: id, cx: cx.clone() }).await
+}
+
+/// Also after going together came to nothing, perhaps by a commit that nobody heard of: no call was made in
+/// this attempt yet.
+async fn begin_alone(cx: &Context<Platform>, id: MessageId) -> Result<Begun, JobError> {
     let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
     let message = messages::begin_attempt(&mut tx, id).await.or_fail()?;
     match message.state {
@@ -76,7 +86,7 @@ async fn begin(cx: &Context<Platform>, id: MessageId) -> Result<Begun, JobError>
         MessageState::Unknown => return Ok(Begun::Over(tx.cancelled(IN_DOUBT).await?)),
         MessageState::Queued | MessageState::Failed => {}
     }
-    match effects::begin(&mut tx, &key(id)).await.or_fail()? {
+    match effects::begin_uncalled(&mut tx, &key(id)).await.or_fail()? {
         EffectState::New => {
             tx.commit().await.or_fail()?;
             Ok(Begun::Send(Box::new(message)))
@@ -108,7 +118,14 @@ async fn record(
 ) -> JobResult {
     let mut waits = effects::PATIENCE.iter();
     loop {
-        let fault = match record_once(cx, id, answer).await {
+        let written = match answer {
+            Ok(receipt) => {
+                let sent = Recording { message: id, receipt: receipt.clone(), cx: cx.clone() };
+                cx.state().line.recording.run(sent).await
+            }
+            Err(_) => record_alone(cx, id, answer).await,
+        };
+        let fault = match written {
             Ok(outcome) => return Ok(outcome),
             Err(fault) => fault,
         };
@@ -122,7 +139,7 @@ async fn record(
     }
 }
 
-async fn record_once(
+async fn record_alone(
     cx: &Context<Platform>,
     id: MessageId,
     answer: &Result<Receipt, SendError>,
@@ -130,11 +147,7 @@ async fn record_once(
     let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
     match answer {
         Ok(receipt) => {
-            let result = serde_json::json!({
-                "provider": receipt.provider,
-                "provider_id": receipt.provider_id,
-            });
-            finish(&mut tx, id, EffectOutcome::Done(result)).await?;
+            finish(&mut tx, id, taken(receipt)).await?;
             let provider_id = receipt.provider_id.as_deref();
             messages::mark_sent(&mut tx, id, receipt.provider, provider_id).await.or_fail()?;
             tx.done().await
@@ -163,6 +176,14 @@ async fn record_once(
             Ok(Outcome::Done)
         }
     }
+}
+
+/// What is kept of a call that the provider answered well.
+fn taken(receipt: &Receipt) -> EffectOutcome {
+    EffectOutcome::Done(serde_json::json!({
+        "provider": receipt.provider,
+        "provider_id": receipt.provider_id,
+    }))
 }
 
 async fn finish(tx: &mut JobTx, id: MessageId, outcome: EffectOutcome) -> Result<(), JobError> {

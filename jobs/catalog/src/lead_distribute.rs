@@ -3,7 +3,7 @@
 use crate::fault::OrFail;
 use crate::line::notify;
 use crate::outbound::facts;
-use crate::together::Part;
+use crate::together::{AnswerAll, Part};
 use crate::{Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -70,7 +70,9 @@ pub(crate) struct Giving {
 }
 
 impl Part for Giving {
-    async fn run(all: &[Self]) -> Result<Vec<JobResult>, JobError> {
+    type Answer = Outcome;
+
+    async fn run(all: &[Self]) -> AnswerAll<Self> {
         let Some(first) = all.first() else { return Ok(Vec::new()) };
         let jobs: Vec<&ClaimedJob> = all.iter().map(|g| g.cx.job()).collect();
         let mut tx = first.cx.state().db.begin_jobs(&jobs).await.or_fail()?;

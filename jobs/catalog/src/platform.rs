@@ -2,6 +2,7 @@
 
 use crate::alarms::Alarms;
 use crate::backup::Backups;
+use crate::deliver::{Beginning, Recording};
 use crate::lead_distribute::Giving;
 use crate::together::Together;
 use crate::webhook_process::Judging;
@@ -32,6 +33,8 @@ pub struct Platform {
 pub struct LineTogether {
     pub(crate) judging: Together<Judging>,
     pub(crate) giving: Together<Giving>,
+    pub(crate) beginning: Together<Beginning>,
+    pub(crate) recording: Together<Recording>,
 }
 
 impl Platform {

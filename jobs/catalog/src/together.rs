@@ -12,7 +12,7 @@ use futures::FutureExt;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use switchyard_queue::{JobError, JobResult};
+use switchyard_queue::JobError;
 use tokio::sync::{Semaphore, oneshot};
 
 /// Jobs done in one transaction at most: enough that a transaction's own cost is small beside theirs, few
@@ -21,30 +21,38 @@ const MOST: usize = 32;
 /// Transactions at the same time: while one is written to disk, the next can be prepared.
 const SIDE_BY_SIDE: usize = 2;
 
+/// What one job gets.
+pub(crate) type Answer<P> = Result<<P as Part>::Answer, JobError>;
+/// What each of many gets, or what kept it from being done for all.
+pub(crate) type AnswerAll<P> = Result<Vec<Answer<P>>, JobError>;
+
 /// What one job asks for.
 pub(crate) trait Part: Clone + Send + Sync + 'static {
+    /// What it gets.
+    type Answer: Send;
+
     /// Does what all of them ask for in one transaction; gives what becomes of each, in their order.
     ///
     /// # Errors
     /// What kept it from being done: then nothing was written for any of them.
-    fn run(all: &[Self]) -> impl Future<Output = Result<Vec<JobResult>, JobError>> + Send;
+    fn run(all: &[Self]) -> impl Future<Output = AnswerAll<Self>> + Send;
 }
 
-type Waiting<P> = (P, oneshot::Sender<JobResult>);
+type Waiting<P> = (P, oneshot::Sender<Answer<P>>);
 
 /// Where jobs of one kind and process meet. Cheap to clone.
-pub(crate) struct Together<P> {
+pub(crate) struct Together<P: Part> {
     waiting: Arc<Mutex<VecDeque<Waiting<P>>>>,
     turns: Arc<Semaphore>,
 }
 
-impl<P> Clone for Together<P> {
+impl<P: Part> Clone for Together<P> {
     fn clone(&self) -> Self {
         Self { waiting: Arc::clone(&self.waiting), turns: Arc::clone(&self.turns) }
     }
 }
 
-impl<P> Default for Together<P> {
+impl<P: Part> Default for Together<P> {
     fn default() -> Self {
         Self { waiting: Arc::default(), turns: Arc::new(Semaphore::new(SIDE_BY_SIDE)) }
     }
@@ -52,7 +60,7 @@ impl<P> Default for Together<P> {
 
 impl<P: Part> Together<P> {
     /// Does what this job asks for, with whoever else asks meanwhile.
-    pub(crate) async fn run(&self, part: P) -> JobResult {
+    pub(crate) async fn run(&self, part: P) -> Answer<P> {
         let (tell, mut told) = oneshot::channel();
         self.enter(part.clone(), tell);
         loop {
@@ -70,7 +78,7 @@ impl<P: Part> Together<P> {
         }
     }
 
-    fn enter(&self, part: P, tell: oneshot::Sender<JobResult>) {
+    fn enter(&self, part: P, tell: oneshot::Sender<Answer<P>>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push_back((part, tell));
     }
@@ -85,7 +93,7 @@ impl<P: Part> Together<P> {
 }
 
 /// Without an answer (what was tried for all failed, or who tried it was stopped) the job goes alone.
-async fn or_alone<P: Part>(answer: Option<JobResult>, part: P) -> JobResult {
+async fn or_alone<P: Part>(answer: Option<Answer<P>>, part: P) -> Answer<P> {
     match answer {
         Some(answer) => answer,
         None => {

@@ -3,14 +3,14 @@
 use crate::fault::OrFail;
 use crate::judging::{Verdict, placed, verdict};
 use crate::keeping::{self, Keeper, Kept};
-use crate::together::Part;
+use crate::together::{AnswerAll, Part};
 use crate::{Platform, outbound, queues};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use switchyard_domain::mapping::{Judged, Judgement};
 use switchyard_domain::{EventId, FieldFault, LeadId};
-use switchyard_queue::{ClaimedJob, Context, Job, JobError, JobResult, Outcome, QueueName};
+use switchyard_queue::{ClaimedJob, Context, Job, JobResult, Outcome, QueueName};
 use switchyard_store::events::{self, EventState, EventToProcess};
 use switchyard_store::{Result, StoreFault, Tx, persons};
 
@@ -45,7 +45,9 @@ pub(crate) struct Judging {
 }
 
 impl Part for Judging {
-    async fn run(all: &[Self]) -> Result<Vec<JobResult>, JobError> {
+    type Answer = Outcome;
+
+    async fn run(all: &[Self]) -> AnswerAll<Self> {
         let Some(first) = all.first() else { return Ok(Vec::new()) };
         let jobs: Vec<&ClaimedJob> = all.iter().map(|j| j.cx.job()).collect();
         let mut tx = first.cx.state().db.begin_jobs(&jobs).await.or_fail()?;

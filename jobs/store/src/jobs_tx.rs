@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 use switchyard_queue::{ClaimedJob, Held, JobResult, Outcome, SettleAs, Settled};
 
-/// The transaction of several jobs of one scope and kind, all of one worker. Each job's row is locked at
+/// The transaction of several jobs, all of one worker. Each job's row is locked at
 /// its fence, as in [`crate::JobTx`].
 pub struct JobsTx {
     tx: Tx,
@@ -14,7 +14,8 @@ pub struct JobsTx {
 }
 
 impl Db {
-    /// Opens one transaction for several running jobs, in the scope of the first. Those that are no longer
+    /// Opens one transaction for several running jobs, in the scope that they share; if they do not, in the
+    /// platform's, and then whatever is done for one names its tenant. Those that are no longer
     /// held under their fence are left out, see [`JobsTx::stands`]. Where there are several, a row that
     /// somebody else has locked is waited for a second at most.
     ///
@@ -22,7 +23,9 @@ impl Db {
     /// If the database is not available, or a row is locked for longer.
     pub async fn begin_jobs(&self, jobs: &[&ClaimedJob]) -> Result<JobsTx> {
         let Some(first) = jobs.first() else { return Err(StoreFault::NotFound) };
-        let mut tx = Tx::begin_by_keys(self, Scope::of(first), jobs.len() > 1).await?;
+        let shared = jobs.iter().all(|job| job.tenant == first.tenant);
+        let scope = if shared { Scope::of(first) } else { Scope::Platform };
+        let mut tx = Tx::begin_by_keys(self, scope, jobs.len() > 1).await?;
         let held: Vec<Held> = jobs.iter().map(|job| held(job)).collect();
         let stand = settle::lock_all(tx.conn(), &held, first.lease).await?;
         Ok(JobsTx { tx, stand: stand.into_iter().collect() })
@@ -34,6 +37,14 @@ impl JobsTx {
     #[must_use]
     pub fn stands(&self, job: &ClaimedJob) -> bool {
         self.stand.contains(&held(job))
+    }
+
+    /// Makes what was written so; the jobs go on.
+    ///
+    /// # Errors
+    /// If the commit failed: when the connection broke during it, the outcome is unknown.
+    pub async fn commit(self) -> Result<()> {
+        self.tx.commit().await
     }
 
     /// Settles as completed the jobs whose answer is no failure, in this transaction, and commits

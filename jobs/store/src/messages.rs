@@ -1,13 +1,19 @@
 //! Messages to agencies, each with its status. Under a tenant's scope only its own.
 
+mod sending;
+
+pub use sending::{
+    SentMessage, Stretch, begin_attempt, begin_attempts, mark, mark_all_sent, mark_sent,
+    settle_stranded,
+};
+
 use crate::words::{stored_words, word};
 use crate::{Result, StoreFault, Tx};
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use switchyard_domain::{AgencyId, AgentId, AssignmentId, LeadId, MessageId};
-use switchyard_queue::{JobId, NewJob};
-use uuid::Uuid;
+use switchyard_queue::NewJob;
 
 stored_words! {
     /// How a message travels.
@@ -105,6 +111,7 @@ macro_rules! columns {
          body_html, state, provider, provider_id, error, attempts, created_at, sent_at, resend_of"
     };
 }
+use columns;
 
 fn message(row: &PgRow) -> sqlx::Result<Message> {
     Ok(Message {
@@ -204,119 +211,6 @@ pub async fn list(tx: &mut Tx, filter: &MessageFilter) -> Result<Vec<Message>> {
     .fetch_all(tx.conn())
     .await?;
     Ok(rows.iter().map(message).collect::<sqlx::Result<_>>()?)
-}
-
-/// Counts an attempt and gives the message, unless it is settled for good (`sent`, `unknown`):
-/// then nothing is counted. A failed one that is tried again is `queued` again.
-///
-/// # Errors
-/// [`StoreFault::NotFound`] if there is none, or the scope hides it.
-pub async fn begin_attempt(tx: &mut Tx, id: MessageId) -> Result<Message> {
-    let row = sqlx::query(concat!(
-        "update switchyard.messages set
-           attempts = attempts + (state in ('queued', 'failed'))::int,
-           state = case state when 'failed' then 'queued' else state end
-         where id = $1 returning ",
-        columns!()
-    ))
-    .bind(id.0)
-    .fetch_one(tx.conn())
-    .await?;
-    Ok(message(&row)?)
-}
-
-/// Writes down that the provider took it.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn mark_sent(
-    tx: &mut Tx,
-    id: MessageId,
-    provider: &str,
-    provider_id: Option<&str>,
-) -> Result<()> {
-    sqlx::query(
-        "update switchyard.messages set state = 'sent', provider = $2, provider_id = $3,
-           error = null, sent_at = now() where id = $1",
-    )
-    .bind(id.0)
-    .bind(provider)
-    .bind(provider_id)
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// Writes down what went wrong, and where the message stands now.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn mark(tx: &mut Tx, id: MessageId, state: MessageState, error: &str) -> Result<()> {
-    sqlx::query("update switchyard.messages set state = $2, error = $3 where id = $1")
-        .bind(id.0)
-        .bind(state.as_str())
-        .bind(error)
-        .execute(tx.conn())
-        .await?;
-    Ok(())
-}
-
-/// What one look at dead letters came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stretch {
-    /// Messages that are settled now.
-    pub settled: i64,
-    /// Those of them that certainly were not sent.
-    pub failed: Vec<MessageId>,
-    /// Where to go on; `None`: that was all.
-    pub next: Option<JobId>,
-}
-
-/// Settles queued messages whose jobs (of these kinds, with the message in their arguments) are
-/// dead letters: nobody will send them. One whose sending was begun and has no result may have gone
-/// out and becomes `unknown`, the others `failed`. `effect` is what the key of a sending begins with.
-///
-/// A dead letter that somebody is reviving at this moment is left to them.
-///
-/// # Errors
-/// If the database is not available.
-pub async fn settle_stranded(
-    tx: &mut Tx,
-    kinds: &[&str],
-    effect: &str,
-    after: Option<JobId>,
-    limit: u32,
-) -> Result<Stretch> {
-    let (settled, failed, seen, last): (i64, Vec<Uuid>, i64, Option<Uuid>) = sqlx::query_as(
-        "with dead as materialized (
-           select id, last_error, case when args->>'message' ~ '^[0-9a-f-]{36}$'
-               then (args->>'message')::uuid end as message
-           from engine.jobs
-           where stage = 5 and kind = any($1::text[]) and ($2::uuid is null or id > $2)
-           order by id limit $3 for update skip locked),
-         settled as (
-           update switchyard.messages m set
-             state = case when e.state in ('intent', 'unknown') then 'unknown' else 'failed' end,
-             error = case when e.state in ('intent', 'unknown')
-               then 'The last attempt was cut off while the message was being sent; it may have gone out.'
-               else coalesce(m.error, 'Its job ended before it was sent: ' || d.last_error,
-                             'Its job ended before it was sent.') end
-           from dead d left join engine.effects e on e.key = $4::text || d.message
-           where m.id = d.message and m.state = 'queued' and e.state is distinct from 'done'
-           returning m.id, m.state)
-         select (select count(*) from settled),
-                array(select id from settled where state = 'failed' order by id), count(*),
-                (select id from dead order by id desc limit 1)
-         from dead",
-    )
-    .bind(kinds)
-    .bind(after.map(|id| id.0))
-    .bind(i64::from(limit))
-    .bind(effect)
-    .fetch_one(tx.conn())
-    .await?;
-    let next = last.filter(|_| seen >= i64::from(limit)).map(JobId);
-    Ok(Stretch { settled, failed: failed.into_iter().map(MessageId).collect(), next })
 }
 
 /// Why a message is not sent again.

@@ -8,6 +8,7 @@ mod follow_ups;
 mod ingest;
 mod locks;
 mod notify;
+mod notify_together;
 mod old_events;
 mod paused;
 mod payouts;

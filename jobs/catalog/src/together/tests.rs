@@ -1,6 +1,6 @@
 //! Parts that only remember with whom they were done.
 
-use super::{MOST, Part, Together};
+use super::{AnswerAll, MOST, Part, Together};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +22,9 @@ struct Shared {
 struct One(u32, Arc<Shared>);
 
 impl Part for One {
-    async fn run(all: &[Self]) -> Result<Vec<JobResult>, JobError> {
+    type Answer = Outcome;
+
+    async fn run(all: &[Self]) -> AnswerAll<Self> {
         let shared = Arc::clone(&all[0].1);
         shared.gate.acquire().await.expect("it works").forget();
         shared.done.lock().expect("it works").push(all.iter().map(|one| one.0).collect());
