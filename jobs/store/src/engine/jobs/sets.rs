@@ -223,7 +223,7 @@ pub(super) async fn put(
     to: Target<'_>,
     op: Option<Uuid>,
 ) -> Result<Vec<(Uuid, i32)>> {
-    let rows = sqlx::query_as(concat!(
+    let rows = sqlx::query_as(
         "with was as materialized (
            select j.ctid as place, j.lane, t.id as target, engine.job_state(j.stage, j.attempt, j.worker) as state,
              to_jsonb(j) as prior
@@ -246,8 +246,8 @@ pub(super) async fn put(
            where p.lane <> p.lane_before
            group by 1, 2, 3
          )
-         select id, lane from put"
-    ))
+         select id, lane from put",
+    )
     .bind(ids)
     .bind(to.queue)
     .bind(to.partition)
