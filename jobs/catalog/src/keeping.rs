@@ -1,9 +1,13 @@
 //! Storing what an event stands for: leads, repetitions, persons who asked before.
 
+mod many;
+
+pub(crate) use many::keep_all;
+
 use crate::{DistributeLead, EnrichLead};
 use std::collections::BTreeSet;
 use switchyard_domain::duplicates::{DuplicatePolicy, DuplicateRule, PersonKey, absorb};
-use switchyard_domain::mapping::Judged;
+use switchyard_domain::mapping::{Fetch, Judged};
 use switchyard_domain::{EventId, FieldFault, LeadId, StandardLead};
 use switchyard_queue::NewJob;
 use switchyard_store::events::{self, EventToProcess};
@@ -36,6 +40,23 @@ impl Kept {
             Self::New(id) | Self::Linked(id) | Self::Repeats(id) | Self::Merged(id, _) => Some(*id),
             Self::Refused(_) => None,
         }
+    }
+}
+
+/// A lead that is about to be kept.
+struct Open {
+    id: LeadId,
+    ordinal: i32,
+    data: StandardLead,
+    fetch: Option<Fetch>,
+    keys: Vec<PersonKey>,
+    duplicate_of: Option<LeadId>,
+}
+
+impl Open {
+    fn how(&self) -> StoreAs<'_> {
+        let fetch_url = self.fetch.as_ref().map(|fetch| fetch.url.as_str());
+        StoreAs { id: self.id, duplicate_of: self.duplicate_of, fetch_url }
     }
 }
 
@@ -79,85 +100,87 @@ impl<'a> Keeper<'a> {
 
     /// Stores one lead, or does what the portal wants done with one of a person who asked before.
     pub(crate) async fn keep(&mut self, tx: &mut Tx, ordinal: i32, judged: Judged) -> Result<Kept> {
-        let Judged { lead, fetch } = judged;
-        let mut data = match lead {
-            Ok(data) => data,
-            Err(reasons) => return Ok(Kept::Refused(reasons)),
+        let open = match self.open(ordinal, judged) {
+            Ok(open) => open,
+            Err(refused) => return Ok(refused),
         };
-        let fetch_url = fetch.as_ref().map(|f| f.url.as_str());
-        let mut how = StoreAs { fetch_url, ..StoreAs::default() };
-        let mut keys = Vec::new();
-        // Who it is, is known only when the rest was fetched.
-        if let Some(rule) = self.rule.filter(|_| fetch.is_none()) {
-            let person = Person { rule, event: self.event, lead: how.id };
-            keys = rule.keys(self.event.portal, &data);
-            if let Claim::SeenBy(first) = person.claim(tx, &keys).await? {
-                if let Some(kept) = self.repetition(tx, ordinal, &data, &keys, how.id).await? {
-                    return Ok(kept);
-                }
-                match person.meet(tx, &keys, first, &data).await? {
-                    Met::Stands => data.warnings.push(WARNING.to_owned()),
-                    Met::Linked => how.duplicate_of = Some(first),
-                    Met::Merged(fields) => {
-                        let (id, version) = (self.event.id, self.event.portal_version);
-                        events::mark_processed(tx, id, version, first).await?;
-                        return Ok(Kept::Merged(first, fields));
-                    }
-                    Met::Refused(fault) => return Ok(Kept::Refused(vec![fault])),
-                }
-            }
+        match self.claim(tx, &open).await? {
+            Claim::First => self.store(tx, open).await,
+            Claim::SeenBy(first) => self.met(tx, open, first).await,
         }
-        let stored = leads::store_as(tx, self.event, ordinal, &data, &how).await?;
+    }
+
+    /// What is to be kept, and whom it is about.
+    fn open(&self, ordinal: i32, judged: Judged) -> std::result::Result<Open, Kept> {
+        let Judged { lead, fetch } = judged;
+        let data = lead.map_err(Kept::Refused)?;
+        // Who it is, is known only when the rest was fetched.
+        let rule = self.rule.filter(|_| fetch.is_none());
+        let keys = rule.map(|rule| rule.keys(self.event.portal, &data)).unwrap_or_default();
+        Ok(Open { id: LeadId::new(), ordinal, data, fetch, keys, duplicate_of: None })
+    }
+
+    async fn claim(&self, tx: &mut Tx, open: &Open) -> Result<Claim> {
+        match self.rule {
+            Some(rule) => {
+                let person = Person { rule, event: self.event, lead: open.id };
+                person.claim(tx, &open.keys).await
+            }
+            None => Ok(Claim::First),
+        }
+    }
+
+    /// Does what the portal wants done with a lead of a person who was seen before.
+    async fn met(&mut self, tx: &mut Tx, mut open: Open, first: LeadId) -> Result<Kept> {
+        let Some(rule) = self.rule else { return self.store(tx, open).await };
+        if let Some(kept) = self.repetition(tx, &open).await? {
+            return Ok(kept);
+        }
+        let person = Person { rule, event: self.event, lead: open.id };
+        match person.meet(tx, &open.keys, first, &open.data).await? {
+            Met::Stands => open.data.warnings.push(WARNING.to_owned()),
+            Met::Linked => open.duplicate_of = Some(first),
+            Met::Merged(fields) => {
+                let (id, version) = (self.event.id, self.event.portal_version);
+                events::mark_processed(tx, id, version, first).await?;
+                return Ok(Kept::Merged(first, fields));
+            }
+            Met::Refused(fault) => return Ok(Kept::Refused(vec![fault])),
+        }
+        self.store(tx, open).await
+    }
+
+    async fn store(&mut self, tx: &mut Tx, open: Open) -> Result<Kept> {
+        let how = open.how();
+        let stored = leads::store_as(tx, self.event, open.ordinal, &open.data, &how).await?;
         if !stored.new {
-            if !keys.is_empty() {
-                persons::release(tx, &keys, how.id).await?;
+            if !open.keys.is_empty() {
+                persons::release(tx, &open.keys, open.id).await?;
             }
             return Ok(Kept::Repeats(stored.lead));
         }
-        self.jobs.push(match fetch {
-            Some(_) => EnrichLead { lead: how.id }.job(self.event.portal)?,
-            None => NewJob::of(&DistributeLead { lead: how.id })?,
+        self.stored(&open)
+    }
+
+    /// What follows from a lead that was stored.
+    fn stored(&mut self, open: &Open) -> Result<Kept> {
+        self.jobs.push(match open.fetch {
+            Some(_) => EnrichLead { lead: open.id }.job(self.event.portal)?,
+            None => NewJob::of(&DistributeLead { lead: open.id })?,
         });
-        Ok(if how.duplicate_of.is_some() { Kept::Linked(how.id) } else { Kept::New(how.id) })
+        let linked = open.duplicate_of.is_some();
+        Ok(if linked { Kept::Linked(open.id) } else { Kept::New(open.id) })
     }
 
     /// A person is met again whenever the sender sends its lead again: that is no second lead.
-    async fn repetition(
-        &self,
-        tx: &mut Tx,
-        ordinal: i32,
-        data: &StandardLead,
-        keys: &[PersonKey],
-        id: LeadId,
-    ) -> Result<Option<Kept>> {
-        let external_id = data.external_id.as_deref();
-        let standing = leads::standing(tx, self.event, ordinal, external_id).await?;
+    async fn repetition(&self, tx: &mut Tx, open: &Open) -> Result<Option<Kept>> {
+        let external_id = open.data.external_id.as_deref();
+        let standing = leads::standing(tx, self.event, open.ordinal, external_id).await?;
         let Some(standing) = standing else { return Ok(None) };
-        persons::release(tx, keys, id).await?;
+        persons::release(tx, &open.keys, open.id).await?;
         events::mark_processed(tx, self.event.id, self.event.portal_version, standing).await?;
         Ok(Some(Kept::Repeats(standing)))
     }
-}
-
-/// Locks the persons of several leads, and the leads that they may complete: one lead after the other
-/// they would be locked in the order in which senders wrote them. Gives what [`persons::unlock`] needs.
-pub(crate) async fn lock(
-    tx: &mut Tx,
-    leads: &[(Keeper<'_>, Vec<Judged>)],
-) -> Result<BTreeSet<PersonKey>> {
-    if leads.iter().map(|(_, judged)| judged.len()).sum::<usize>() < 2 {
-        return Ok(BTreeSet::new());
-    }
-    let keys = leads.iter().flat_map(|(keeper, judged)| keeper.persons(judged)).collect();
-    persons::lock(tx, &keys).await?;
-    let merges = |(keeper, _): &(Keeper<'_>, _)| {
-        keeper.rule.is_some_and(|rule| rule.policy == DuplicatePolicy::Merge)
-    };
-    if leads.iter().any(merges) && !keys.is_empty() {
-        let holders = persons::holders(tx, &keys).await?;
-        leads::lock_all(tx, &[], &holders).await?;
-    }
-    Ok(keys)
 }
 
 /// A person, by whose lead it is met.

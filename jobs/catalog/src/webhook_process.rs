@@ -12,7 +12,7 @@ use switchyard_domain::mapping::{Judged, Judgement};
 use switchyard_domain::{EventId, FieldFault, LeadId};
 use switchyard_queue::{ClaimedJob, Context, Job, JobResult, Outcome, QueueName};
 use switchyard_store::events::{self, EventState, EventToProcess};
-use switchyard_store::{Result, StoreFault, Tx, persons};
+use switchyard_store::{Result, StoreFault, Tx};
 
 /// Judges one event.
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,11 +112,12 @@ async fn keep_all(
     leads: Vec<(Keeper<'_>, Vec<Judged>)>,
     of: &HashMap<EventId, &Context<Platform>>,
 ) -> Result<()> {
-    let locked = keeping::lock(tx, &leads).await?;
+    let fetched: Vec<Vec<bool>> =
+        leads.iter().map(|(_, all)| all.iter().map(|j| j.fetch.is_some()).collect()).collect();
     let (mut jobs, mut made, mut causes) = (Vec::new(), Vec::new(), Vec::new());
-    for (mut keeper, judged) in leads {
+    for ((keeper, kept), fetched) in keeping::keep_all(tx, leads).await?.into_iter().zip(fetched) {
         let event = keeper.event();
-        let (stored, new, faults) = keep(tx, &mut keeper, judged).await?;
+        let (stored, new, faults) = sum_up(kept, &fetched);
         if !stored {
             events::mark_rejected(tx, event.id, event.portal_version, &faults).await?;
         } else if !faults.is_empty() {
@@ -127,33 +128,27 @@ async fn keep_all(
         causes.extend(new.iter().map(|_| *cause));
         made.extend(new);
     }
-    persons::unlock(tx, &locked).await?;
     if !jobs.is_empty() {
         tx.enqueue_all(jobs).await?;
     }
     outbound::leads_created(tx, &made, |n, job| causes[n].follow_up(job)).await
 }
 
-/// Keeps the leads of one event. Says whether there are any, which are new and whole, and what kept the
-/// others from it.
-async fn keep(
-    tx: &mut Tx,
-    keeper: &mut Keeper<'_>,
-    judged: Vec<Judged>,
-) -> Result<(bool, Vec<LeadId>, Vec<FieldFault>)> {
-    let (mut stored, mut made, mut faults, many) = (false, Vec::new(), Vec::new(), judged.len());
-    for (n, judged) in judged.into_iter().enumerate() {
-        let whole = judged.fetch.is_none();
-        match keeper.keep(tx, i32::try_from(n).unwrap_or(i32::MAX), judged).await? {
+/// Says of one event's leads whether there are any, which are new and whole (nothing has to be `fetched`),
+/// and what kept the others from it.
+fn sum_up(kept: Vec<Kept>, fetched: &[bool]) -> (bool, Vec<LeadId>, Vec<FieldFault>) {
+    let (mut stored, mut made, mut faults, many) = (false, Vec::new(), Vec::new(), kept.len());
+    for (n, (kept, fetched)) in kept.into_iter().zip(fetched).enumerate() {
+        match kept {
             Kept::Refused(reasons) => {
                 faults.extend(reasons.into_iter().map(|f| placed(n, many, f)));
             }
-            Kept::New(id) | Kept::Linked(id) if whole => {
+            Kept::New(id) | Kept::Linked(id) if !fetched => {
                 stored = true;
                 made.push(id);
             }
             _ => stored = true,
         }
     }
-    Ok((stored, made, faults))
+    (stored, made, faults)
 }

@@ -2,12 +2,14 @@
 
 mod figures;
 mod follow_ups;
+mod many;
 mod notes;
 mod sales;
 mod write;
 
 pub use figures::{Figures, Group, Range, Sold, figures};
 pub use follow_ups::{FollowUp, FollowUpState, NewFollowUp, Reminded, remind};
+pub use many::{NewLead, store_all};
 pub use notes::{NewNote, Note};
 pub use sales::{NewSale, Sale};
 pub use write::{

@@ -7,7 +7,7 @@
 
 use crate::{Result, Tx};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 use switchyard_domain::LeadId;
 use switchyard_domain::duplicates::PersonKey;
@@ -80,6 +80,58 @@ pub async fn holders(tx: &mut Tx, keys: &BTreeSet<PersonKey>) -> Result<Vec<Lead
     .fetch_all(tx.conn())
     .await?;
     Ok(leads.into_iter().map(LeadId).collect())
+}
+
+/// A lead that claims a person.
+#[derive(Clone, Copy, Debug)]
+pub struct Claiming<'a> {
+    /// Whom it is about.
+    pub keys: &'a [PersonKey],
+    /// The lead.
+    pub lead: LeadId,
+    /// When its event came.
+    pub at: DateTime<Utc>,
+    /// For how long a person counts as seen.
+    pub window: Duration,
+}
+
+/// Claims persons for several leads, each person for one; gives the leads that nobody was seen before, as far
+/// as that is sure: the others are to be asked one by one ([`claim`]).
+///
+/// # Errors
+/// If the database is not available, or a key is named twice.
+pub async fn claim_all(tx: &mut Tx, all: &[Claiming<'_>]) -> Result<HashSet<LeadId>> {
+    let mut rows: Vec<(&[u8], &Claiming<'_>)> =
+        all.iter().flat_map(|c| c.keys.iter().map(move |key| (key.as_slice(), c))).collect();
+    rows.sort_unstable_by_key(|(key, _)| *key);
+    let mut free: HashSet<LeadId> = all.iter().map(|c| c.lead).collect();
+    if rows.is_empty() {
+        return Ok(free);
+    }
+    let claimed: Vec<Vec<u8>> = sqlx::query_scalar(
+        "insert into switchyard.person_keys as k (key, lead_id, seen_at, expires_at)
+         select key, lead, at, at + make_interval(secs => span) + make_interval(secs => $5)
+         from unnest($1::bytea[], $2::uuid[], $3::timestamptz[], $4::float8[]) with ordinality
+           as u (key, lead, at, span, n) order by n
+         on conflict (key) do update set lead_id = excluded.lead_id, seen_at = excluded.seen_at,
+           expires_at = excluded.expires_at
+         where k.seen_at <= excluded.seen_at - make_interval(
+             secs => extract(epoch from excluded.expires_at - excluded.seen_at)::float8 - $5)
+           or k.lead_id = excluded.lead_id
+         returning key",
+    )
+    .bind(rows.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, c)| c.lead.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, c)| c.at).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, c)| c.window.as_secs_f64()).collect::<Vec<_>>())
+    .bind(GRACE.as_secs_f64())
+    .fetch_all(tx.conn())
+    .await?;
+    let claimed: HashSet<&[u8]> = claimed.iter().map(Vec::as_slice).collect();
+    for (_, claiming) in rows.iter().filter(|(key, _)| !claimed.contains(key)) {
+        free.remove(&claiming.lead);
+    }
+    Ok(free)
 }
 
 /// Claims a person for a lead whose event came at `at`. The keys must be sorted.

@@ -6,6 +6,7 @@ mod fetched;
 mod flow;
 mod follow_ups;
 mod ingest;
+mod kept_together;
 mod locks;
 mod notify;
 mod notify_together;
