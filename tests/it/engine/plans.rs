@@ -1,7 +1,7 @@
 //! Statements whose plans must not depend on what the statistics say of a queue: it is empty most of the time,
 //! and analysed then.
 
-use super::support::{Bench, LONG, claim_as, count, failure, held, job, settlement};
+use super::support::{Bench, LONG, claim_as, failure, held, job, reads_when_alone, settlement};
 use switchyard_queue::{ClaimedJob, JobStore, Options, SettleAs};
 use switchyard_store::{DbConfig, PgJobStore};
 use switchyard_tests::TestDb;
@@ -57,25 +57,13 @@ async fn fill_and_take_for_empty(bench: &Bench) {
 
 /// What `done` answers, if it reads few rows of the queue. A session tells what it read when it ends.
 async fn few_reads<T>(test: &TestDb, what: &str, done: impl AsyncFnOnce(PgJobStore) -> T) -> T {
-    const READS: &str = "select sum(seq_tup_read + idx_tup_fetch)::bigint from pg_stat_user_tables
-      where schemaname = 'engine' and relname in ('jobs', 'job_uniques')";
+    const OF: &[&str] = &["engine.jobs", "engine.job_uniques"];
     let mut owner = test.owner().await;
-    let before = read_when_alone(&mut owner, READS).await;
+    let before = reads_when_alone(&mut owner, OF).await;
     let db = test.reached_by(DbConfig::new(test.url.clone()));
     let answer = done(PgJobStore::new(&db)).await;
     db.close().await;
-    let read = read_when_alone(&mut owner, READS).await - before;
+    let read = reads_when_alone(&mut owner, OF).await - before;
     assert!((1..FEW).contains(&read), "{what} reads {read} rows");
     answer
-}
-
-/// The answer once nobody but the worker's presence has a session.
-async fn read_when_alone(owner: &mut sqlx::PgConnection, question: &'static str) -> i64 {
-    const OTHERS: &str = "select count(*) from pg_stat_activity a
-      where a.datname = current_database() and a.pid <> pg_backend_pid()
-        and a.application_name <> 'switchyard presence'";
-    while count(owner, OTHERS).await > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    count(owner, question).await
 }

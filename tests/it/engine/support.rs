@@ -147,6 +147,25 @@ pub async fn count(owner: &mut PgConnection, question: &'static str) -> i64 {
     sqlx::query_scalar(question).fetch_one(owner).await.unwrap()
 }
 
+/// How many rows of these tables were read since they were made, once nobody but workers' presences has a
+/// session: a session tells what it read when it ends.
+pub async fn reads_when_alone(owner: &mut PgConnection, tables: &[&str]) -> i64 {
+    const OTHERS: &str = "select count(*) from pg_stat_activity a
+      where a.datname = current_database() and a.pid <> pg_backend_pid()
+        and a.application_name <> 'switchyard presence'";
+    while count(owner, OTHERS).await > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    sqlx::query_scalar(
+        "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
+         where schemaname || '.' || relname = any($1)",
+    )
+    .bind(tables)
+    .fetch_one(owner)
+    .await
+    .unwrap()
+}
+
 /// Asks again until there is an answer, at most ten seconds long.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! Whose turn it is: strict, whatever happens at once; and what follows an agency's answer.
 
 use super::support::{Line, person};
+use crate::engine::support::reads_when_alone;
 use std::collections::BTreeMap;
 use switchyard_catalog::line::{self, Cause};
 use switchyard_domain::{AgencyId, LeadId, LeadState};
@@ -174,4 +175,43 @@ async fn opposite_answers_at_once_leave_one_standing() {
         let expected = if yes { LeadState::Accepted } else { LeadState::Unassigned };
         assert_eq!(line.lead(lead).await.state, expected);
     }
+}
+
+/// An agency's earlier leads are no reason to look at all of them for every new one.
+#[tokio::test]
+async fn whose_turn_it_is_costs_no_more_after_many_leads() {
+    const BEFORE: i64 = 20_000;
+    let line = Line::new().await;
+    line.agency("a", &["00-950"]).await;
+    line.send("first", &person("first", Some("00-950"))).await;
+    // Analysed while nobody could see them: by the statistics there are none.
+    let mut owner = line.test.owner().await;
+    sqlx::raw_sql("begin").execute(&mut owner).await.unwrap();
+    for fill in [
+        "insert into switchyard.leads (id, portal_id, event_id, ordinal, state, agency_id)
+         select gen_random_uuid(), portal_id, event_id, n, state, agency_id
+         from switchyard.leads, generate_series(1, $1) n",
+        "insert into switchyard.lead_assignments (id, lead_id, agency_id, reason, explanation)
+         select gen_random_uuid(), id, agency_id, 'round_robin', 'why' from switchyard.leads
+         where ordinal between 1 and $1",
+    ] {
+        sqlx::query(fill).bind(BEFORE).execute(&mut owner).await.unwrap();
+    }
+    let analyze = "analyze switchyard.leads, switchyard.lead_assignments";
+    sqlx::raw_sql(analyze).execute(&mut line.test.owner().await).await.unwrap();
+    sqlx::raw_sql("commit").execute(&mut owner).await.unwrap();
+    drop(owner);
+
+    let delivery = |n| line.delivery(&format!("d{n}"), &person(&format!("d{n}"), Some("00-950")));
+    events::ingest(&line.db, (0..20).map(delivery).collect::<Vec<_>>()).await.unwrap();
+    line.run().await;
+    line.db.close().await;
+    let test = only_the_database(line);
+    let mut owner = test.owner().await;
+    let read = reads_when_alone(&mut owner, &["switchyard.lead_assignments"]).await;
+    assert!((1..2_000).contains(&read), "20 leads read {read} assignments");
+}
+
+fn only_the_database(line: Line) -> switchyard_tests::TestDb {
+    line.test
 }
