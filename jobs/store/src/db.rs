@@ -5,6 +5,7 @@ use crate::engine::lanes::LaneCache;
 use crate::engine::line::KEYED_PLANS;
 use crate::events::{IngestLines, SettingsCache};
 use crate::outbound::Subscriptions;
+use crate::tx::EngineTx;
 use crate::{Result, Scope, StoreFault, Tx};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -249,9 +250,9 @@ impl Db {
     }
 
     /// A transaction of the engine.
-    pub(crate) async fn begin_engine(&self) -> Result<PgTransaction<'static>> {
+    pub(crate) async fn begin_engine(&self) -> Result<EngineTx> {
         let engine = self.engine.clone();
-        begun(async move { engine.begin().await }).await
+        begun(async move { engine.begin().await }).await.map(EngineTx)
     }
 
     pub(crate) fn config(&self) -> &DbConfig {

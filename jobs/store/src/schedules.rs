@@ -6,10 +6,11 @@
 //! cannot both deal with the same stretch of time; `unique (schedule, fire_time)` stands behind it.
 
 use crate::engine::{enqueue, lanes};
+use crate::tx::EngineTx;
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{FromRow, PgConnection, Postgres, Transaction};
+use sqlx::{FromRow, PgConnection};
 use std::collections::HashSet;
 use switchyard_queue::{ArgsCipher, JobId, LaneId, NewJob, ScheduleSpec, WakeToken};
 use uuid::Uuid;
@@ -200,7 +201,7 @@ pub async fn fire(db: &Db, stretch: &Stretch<'_>, template: &NewJob) -> Result<V
 }
 
 /// Locks the schedule if it may fire and its cursor is where the caller saw it.
-async fn lock(tx: &mut Transaction<'_, Postgres>, stretch: &Stretch<'_>) -> Result<bool> {
+async fn lock(tx: &mut EngineTx, stretch: &Stretch<'_>) -> Result<bool> {
     let found: Option<i32> = sqlx::query_scalar(
         "select 1 from engine.schedules
           where name = $1 and not paused and greatest(last_fire, since) = $2

@@ -152,6 +152,35 @@ where
     ended.unwrap_or(Err(StoreFault::Unavailable(sqlx::Error::WorkerCrashed)))
 }
 
+/// A transaction of the engine. Dropped without [`EngineTx::commit`], it rolls back.
+pub(crate) struct EngineTx(pub(crate) Transaction<'static, Postgres>);
+
+impl EngineTx {
+    /// Makes it so.
+    pub(crate) async fn commit(self) -> Result<()> {
+        to_its_end(async move { Ok(self.0.commit().await?) }).await
+    }
+
+    /// Undoes everything.
+    pub(crate) async fn rollback(self) -> Result<()> {
+        to_its_end(async move { Ok(self.0.rollback().await?) }).await
+    }
+}
+
+impl Deref for EngineTx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for EngineTx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
+
 /// `begin` with the scope, in one round trip: every transaction pays for it. An id is the only
 /// text that is put into a statement anywhere; a UUID has no character that could end a literal.
 fn begin_in(scope: Scope) -> SqlStr {

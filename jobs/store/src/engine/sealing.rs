@@ -2,12 +2,13 @@
 
 use crate::engine::maintenance::KeepDays;
 use crate::engine::plans::{of_job, places};
+use crate::tx::EngineTx;
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, Transaction};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use switchyard_queue::{
@@ -263,7 +264,7 @@ fn sealed_anew(
 }
 
 /// A transaction that may take longer than a statement usually may: it reads much.
-async fn patient(db: &Db) -> Result<Transaction<'static, Postgres>> {
+async fn patient(db: &Db) -> Result<EngineTx> {
     let mut tx = db.begin_engine().await?;
     sqlx::query("select set_config('statement_timeout', '600s', true)").execute(&mut *tx).await?;
     Ok(tx)

@@ -3,8 +3,9 @@
 use super::read::{JobRow, find};
 use super::sets;
 use crate::engine::workflows;
+use crate::tx::EngineTx;
 use crate::{Db, Result, StoreFault};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use switchyard_queue::{ArgsCipher, JobId, JobState, LaneId, WakeToken};
 use uuid::Uuid;
 
@@ -80,7 +81,7 @@ pub async fn retry(db: &Db, id: JobId) -> Result<JobRow, Refusal> {
 
 /// Lets the job's row go before the caller hears of the refusal: a transaction that is only dropped
 /// rolls back a little later, and until then a claim passes the locked row over.
-async fn refuse<T>(tx: Transaction<'_, Postgres>, refusal: Refusal) -> Result<T, Refusal> {
+async fn refuse<T>(tx: EngineTx, refusal: Refusal) -> Result<T, Refusal> {
     tx.rollback().await?;
     Err(refusal)
 }

@@ -5,9 +5,10 @@ use super::super::search::{Cursor, page};
 use super::super::sets::{self, Target};
 use super::{Action, BulkOp, BulkRefusal, columns, find, undo};
 use crate::engine::{lanes, workflows};
+use crate::tx::EngineTx;
 use crate::{Db, Result};
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, Transaction};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use switchyard_queue::{ArgsCipher, JobId, JobState, LaneId, WakeToken};
@@ -122,7 +123,7 @@ async fn batch(db: &Db, only: Option<Uuid>) -> Result<bool> {
 }
 
 /// The acts and the place where they stopped are one commit.
-async fn commit(mut tx: Transaction<'_, Postgres>, op: BulkOp, outcome: Outcome) -> Result<()> {
+async fn commit(mut tx: EngineTx, op: BulkOp, outcome: Outcome) -> Result<()> {
     let state = match &outcome.next {
         _ if op.stop => "stopped",
         None => "done",
