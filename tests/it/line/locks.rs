@@ -1,19 +1,17 @@
 //! Whoever judges events locks in one order: events, persons, leads. Two that meet go on one after the
 //! other and never wait for each other in a circle.
 
-use super::support::{Line, at_a_gate, person, settings};
+use super::support::{Line, PORTAL, at_a_gate, person, settings};
 use serde_json::{Value, json};
 use switchyard_catalog::line::{self, Cause};
 use switchyard_catalog::replay::{EventReplay, LeadChange};
 use switchyard_domain::EventId;
-use switchyard_queue::{ClaimedJob, Outcome, Presence};
+use switchyard_queue::Outcome;
 use switchyard_store::events::{self, EventState, Range};
 use switchyard_store::{Result, replays};
 
 /// The persons' rows.
 const PERSONS: &str = "select from switchyard.person_keys order by key for update";
-/// Whoever stores a lead looks at its portal's row.
-const PORTAL: &str = "select from switchyard.portals for update";
 const ROUNDS: usize = 6;
 
 /// The demo's settings with a rule for persons, and with this text in every lead.
@@ -37,14 +35,6 @@ async fn replayed(line: &Line, event: EventId) -> Result<EventReplay> {
     Ok(told)
 }
 
-/// Takes a delivery in and claims the job that judges it.
-async fn to_judge(line: &Line, worker: &Presence, id: &str, body: &Value) -> (EventId, ClaimedJob) {
-    let answers = events::ingest(&line.db, vec![line.delivery(id, body)]).await.unwrap();
-    let mut jobs = line.claim(worker.id, &[]).await;
-    assert_eq!(jobs.len(), 1, "nothing else is due");
-    (answers[0].event, jobs.remove(0))
-}
-
 #[tokio::test]
 async fn a_replay_and_a_merge_of_the_same_person_go_on_one_after_the_other() {
     let line = Line::new().await;
@@ -54,7 +44,7 @@ async fn a_replay_and_a_merge_of_the_same_person_go_on_one_after_the_other() {
     for round in 0..ROUNDS {
         line.set_settings(&merging(&format!("round {round}"))).await;
         let id = format!("again {round}");
-        let (second, job) = to_judge(&line, &worker, &id, &ada(&id)).await;
+        let (second, job) = line.to_judge(&worker, &id, &ada(&id)).await;
         let (replay, judged) = (replayed(&line, event), line.run_claimed(job));
         // Each of them comes first half of the time.
         let (told, outcome) = if round % 2 == 0 {
@@ -96,7 +86,7 @@ async fn a_replay_of_many_and_a_merge_of_one_of_them_go_on_one_after_the_other()
     // The last one of the range again: the replay comes to it after all others.
     let mut more = person("more", None);
     more["email"] = json!("3@example.test");
-    let (_, job) = to_judge(&line, &worker, "more", &more).await;
+    let (_, job) = line.to_judge(&worker, "more", &more).await;
     let (judged, replayed) =
         at_a_gate(&line, PERSONS, line.run_claimed(job), line.run_claimed(all)).await;
     assert!(matches!(judged, Ok(Outcome::Settled(_))), "{judged:?}");
@@ -115,18 +105,19 @@ async fn two_events_with_the_same_persons_in_another_order_go_on_one_after_the_o
     line.set_settings(&all).await;
     let worker = line.register().await;
     let body = |order: [&str; 2], round: usize| {
-        let one = |name: &str| {
-            let mut one = person(&format!("{name} {round} {}", order[0]), None);
+        let one = |name: &str, time: &str| {
+            let mut one = person(&format!("{name} {round} {} {time}", order[0]), None);
             one["email"] = json!(format!("{name}{round}@example.test"));
             one
         };
-        json!({"people": order.map(one)})
+        // Who is there a second time is met once the first of them is stored, before the next is claimed.
+        json!({"people": order.map(|name| ["once", "twice"].map(|time| one(name, time))).concat()})
     };
     for round in 0..ROUNDS {
         // Persons that nobody has seen, so that there are no rows yet to lock.
         let (there, back) = (body(["ada", "eve"], round), body(["eve", "ada"], round));
-        let (first, one) = to_judge(&line, &worker, &format!("there {round}"), &there).await;
-        let (second, two) = to_judge(&line, &worker, &format!("back {round}"), &back).await;
+        let (first, one) = line.to_judge(&worker, &format!("there {round}"), &there).await;
+        let (second, two) = line.to_judge(&worker, &format!("back {round}"), &back).await;
         let (a, b) = at_a_gate(&line, PORTAL, line.run_claimed(one), line.run_claimed(two)).await;
         assert!(matches!(a, Ok(Outcome::Settled(_))), "round {round}: {a:?}");
         assert!(matches!(b, Ok(Outcome::Settled(_))), "round {round}: {b:?}");

@@ -1,8 +1,9 @@
 //! The same person twice: what each policy does, who is first, and what repetitions are not.
 
-use super::support::{Line, person, settings};
+use super::support::{Line, PORTAL, at_a_gate, person, settings};
 use serde_json::{Value, json};
 use switchyard_domain::LeadState;
+use switchyard_queue::Outcome;
 use switchyard_store::events::{self, EventState};
 use switchyard_store::{Scope, persons};
 
@@ -137,7 +138,7 @@ async fn of_many_deliveries_of_one_person_at_one_instant_exactly_one_is_first() 
         };
         let batch: Vec<_> = (0..24).map(|n| line.delivery(&format!("d{n}"), &body(n))).collect();
         events::ingest(&line.db, batch).await.unwrap();
-        // Claimed together and run at once, each in a transaction of its own.
+        // Claimed together: they are judged in few transactions.
         line.run().await;
         line.run_retries().await;
         let leads = line.leads().await;
@@ -157,6 +158,34 @@ async fn of_many_deliveries_of_one_person_at_one_instant_exactly_one_is_first() 
                 assert_eq!(leads[0].data.phone.as_deref(), Some("+48501000001"));
                 assert!(all.iter().all(|e| e.lead == Some(leads[0].id)));
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_deliveries_in_transactions_of_their_own_at_one_instant_one_is_first() {
+    for policy in ["reject", "link", "merge"] {
+        let line = line(json!({"policy": policy})).await;
+        line.run().await;
+        let worker = line.register().await;
+        let (first, one) = line.to_judge(&worker, "1", &ada("1", json!({}))).await;
+        let (second, two) = line.to_judge(&worker, "2", &ada("2", json!({}))).await;
+        // The first has claimed the person and stores its lead when the second comes.
+        let (a, b) = at_a_gate(&line, PORTAL, line.run_claimed(one), line.run_claimed(two)).await;
+        assert!(matches!(a, Ok(Outcome::Settled(_))), "{policy}: {a:?}");
+        assert!(matches!(b, Ok(Outcome::Settled(_))), "{policy}: {b:?}");
+        let lead = line.lead_of(first).await;
+        assert_eq!(lead.duplicate_of, None, "{policy}");
+        let (second, ..) = events::get(&mut line.platform().await, second).await.unwrap();
+        let leads = line.leads().await;
+        match policy {
+            "reject" => assert_eq!((leads.len(), second.state), (1, EventState::Rejected)),
+            "link" => {
+                let later: Vec<_> = leads.iter().filter(|l| l.id != lead.id).collect();
+                assert_eq!(later.len(), 1);
+                assert_eq!(later[0].duplicate_of, Some(lead.id));
+            }
+            _ => assert_eq!((leads.len(), second.lead), (1, Some(lead.id))),
         }
     }
 }

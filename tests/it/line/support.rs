@@ -22,6 +22,9 @@ use switchyard_store::{Db, PgJobStore, Scope, Tx, maintenance, portals};
 use switchyard_tests::TestDb;
 use tokio_util::sync::CancellationToken;
 
+/// Whoever stores a lead looks at its portal's row.
+pub const PORTAL: &str = "select from switchyard.portals for update";
+
 /// What one attempt came to: the kind, and `settled`, `done`, `retry`, `permanent`, ...
 pub type Ran = (String, &'static str);
 
@@ -249,6 +252,19 @@ impl Line {
         tx.commit().await.unwrap();
         let ran = self.run().await;
         assert_eq!(ran, [("messages.settle_stranded".to_owned(), "done")]);
+    }
+
+    /// Takes a delivery in and claims the job that judges it.
+    pub async fn to_judge(
+        &self,
+        worker: &Presence,
+        id: &str,
+        body: &Value,
+    ) -> (EventId, ClaimedJob) {
+        let answers = events::ingest(&self.db, vec![self.delivery(id, body)]).await.unwrap();
+        let mut jobs = self.claim(worker.id, &[]).await;
+        assert_eq!(jobs.len(), 1, "nothing else is due");
+        (answers[0].event, jobs.remove(0))
     }
 
     pub async fn run_claimed(&self, job: ClaimedJob) -> JobResult {
