@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use switchyard_catalog::line::{self, Delivery};
 use switchyard_domain::body::{self, BodyFault, Opened};
-use switchyard_domain::portal::{ApiKeyPlace, Shaken};
+use switchyard_domain::portal::{ApiKeyPlace, Handshake, Shaken};
 use switchyard_domain::signature::SignedRequest;
 use switchyard_domain::{Headers, delivery};
 use switchyard_store::events::{Ingested, NewEvent};
@@ -132,17 +132,28 @@ async fn pass(
         let message = "this portal does not send from your address";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "address_not_allowed", message));
     }
-    let address = address(&request, sender, api);
-    if let Some(answer) = asked_in_query(&request, sender, api, &address)? {
-        return Ok(Outcome::Answered(answer));
+    if request.method == Method::HEAD {
+        // "Is anybody there?"
+        return Ok(Outcome::Answered(StatusCode::OK.into_response()));
     }
+    let address = address(&request, sender, api);
     let presented = settings.api_key.presented(
         &seen.headers,
         address.segment.as_deref(),
         address.query.as_deref(),
     );
+    // A sender that was given an address with a key asks there as well.
+    let by_address = settings.api_key.is_in_address();
+    if by_address {
+        sender.check_key(api, presented.as_deref())?;
+    }
+    let client = request.context.client;
+    if let Some(answer) = asked_in_head(&request.method, sender, api, &address, &seen.headers)? {
+        sender.check_questions(api, client).await?;
+        return Ok(Outcome::Answered(answer));
+    }
     let by_body = sender.is_known_by_body();
-    if !settings.api_key.is_in_body() {
+    if !by_address && !settings.api_key.is_in_body() {
         sender.check_key(api, presented.as_deref())?;
     }
     body::check_headers(&settings.door.body, &seen.headers).map_err(unreadable)?;
@@ -153,7 +164,13 @@ async fn pass(
     let patience = api.config.body_timeout;
     let raw = read_body(&request.headers, request.body, limit, patience).await?;
     seen.body = Some(raw.clone());
-    let signed = SignedRequest::new(&seen.headers, &raw).sent_to(&seen.method, &address.public);
+    if is_ping(sender, seen, &raw) {
+        sender.check_questions(api, client).await?;
+        return Ok(Outcome::Answered(StatusCode::OK.into_response()));
+    }
+    let signed = SignedRequest::new(&seen.headers, &raw)
+        .sent_to(&seen.method, &address.public)
+        .beside_challenges(settings.door.handshake.as_ref().is_some_and(Handshake::proves));
     sender.check_signature(api, &signed)?;
     let opened = settings.open(&seen.headers, &raw, limit).map_err(unreadable)?;
     if settings.api_key.is_in_body() {
@@ -169,21 +186,20 @@ async fn pass(
     ingest.submit(event).await.map(Outcome::Taken)
 }
 
-/// The answer to a question in the query (and to `HEAD`), or `None` for a delivery.
-fn asked_in_query(
-    request: &Request,
+/// The answer to a question that stands in the query or the headers, or `None` for a delivery. Who
+/// asks is not known yet.
+fn asked_in_head(
+    method: &Method,
     sender: &Sender,
     api: &Api,
     address: &Address,
+    headers: &Headers,
 ) -> Result<Option<Response>, ApiError> {
-    if request.method == Method::HEAD {
-        // "Is anybody there?"
-        return Ok(Some(StatusCode::OK.into_response()));
-    }
     if let Some(handshake) = &sender.settings.door.handshake {
-        let shaken = handshake.in_query(
-            request.method.as_str(),
+        let shaken = handshake.in_head(
+            method.as_str(),
             address.query.as_deref(),
+            headers,
             sender.secrets.as_ref(),
             |token| sender.is_verify_token(api, token),
         );
@@ -191,12 +207,22 @@ fn asked_in_query(
             return Ok(Some(response));
         }
     }
-    if request.method == Method::GET {
+    if *method == Method::GET {
         let message = "deliveries are sent by POST or PUT, and this request is no question that the \
                        portal's settings know";
         return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message));
     }
     Ok(None)
+}
+
+/// Is this body that of a ping, which nobody signs? A longer one is not even read.
+fn is_ping(sender: &Sender, seen: &Seen, raw: &Bytes) -> bool {
+    let Some(handshake) = &sender.settings.door.handshake else { return false };
+    handshake.may_be_ping(&seen.method, raw.len())
+        && sender
+            .settings
+            .open(&seen.headers, raw, raw.len())
+            .is_ok_and(|opened| handshake.is_ping(&opened.value))
 }
 
 fn asked_in_body(
@@ -215,8 +241,17 @@ fn shaken_to(shaken: Shaken) -> Result<Option<Response>, ApiError> {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
             Err(ApiError::new(status, code, message))
         }
-        Shaken::Answer { content_type, body } => {
-            Ok(Some((StatusCode::OK, [(header::CONTENT_TYPE, content_type)], body).into_response()))
+        Shaken::Answer { content_type, body, header } => {
+            let content_type = [(header::CONTENT_TYPE, content_type)];
+            let mut response = (StatusCode::OK, content_type, body).into_response();
+            if let Some((name, value)) = header {
+                let name = HeaderName::try_from(name).map_err(ApiError::internal)?;
+                let mut value = HeaderValue::try_from(value).map_err(ApiError::internal)?;
+                // It may be the secret with which the sender is going to sign.
+                value.set_sensitive(true);
+                response.headers_mut().insert(name, value);
+            }
+            Ok(Some(response))
         }
     }
 }

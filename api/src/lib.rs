@@ -13,6 +13,7 @@ mod extract;
 mod ingest;
 mod middleware;
 mod openapi;
+pub mod orders;
 pub mod password;
 mod portals;
 mod router;

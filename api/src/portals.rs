@@ -4,6 +4,7 @@ use crate::config::ApiConfig;
 use crate::{Api, ApiError};
 use axum::http::StatusCode;
 use moka::future::Cache;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_domain::portal::{ApiKeyPlace, Limits, PortalSettings, Rate};
@@ -13,6 +14,9 @@ use switchyard_domain::{FieldFault, PortalId};
 use switchyard_queue::{Allowance, Refill};
 use switchyard_store::portals::{self, Portal};
 use switchyard_store::{Db, Scope};
+
+/// What one address may ask of one portal: senders ask once, or every few hours.
+const QUESTIONS: Refill = Refill { count: 60, period: Duration::from_secs(60) };
 
 /// A portal whose webhooks are taken.
 pub(crate) struct Sender {
@@ -194,9 +198,30 @@ impl Sender {
         taken.await.map_err(|wait| ApiError::too_many(wait, message))
     }
 
+    /// Takes one of the questions that one address may ask before it is known who it is. They count
+    /// apart from deliveries and by address, so that no stranger uses up what the portal may send.
+    ///
+    /// # Errors
+    /// 429 with the time to wait.
+    pub(crate) async fn check_questions(&self, api: &Api, who: IpAddr) -> Result<(), ApiError> {
+        let key = format!("asks:{}:{}", self.id, network_of(who));
+        let allowance = Allowance { rate: Some((QUESTIONS, QUESTIONS.count)), quota: None };
+        let taken = api.counters.take(&key, allowance, api.clock.now());
+        let message = "your address asks this portal too often whether it is there";
+        taken.await.map_err(|wait| ApiError::too_many(wait, message))
+    }
+
     /// Must the body be read before it is known who sends?
     pub(crate) fn is_known_by_body(&self) -> bool {
         self.settings.api_key.is_in_body() || self.secrets.is_some()
+    }
+}
+
+/// A subscriber has 2^64 addresses of IPv6, which count as one.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
     }
 }
 

@@ -82,8 +82,13 @@ impl Base {
         let jobs = db.for_jobs().map_err(unusable)?;
         let backups = crate::backups::open(&config)?.map(Arc::new);
         let alarms = alarms(&config)?;
-        let platform =
-            Platform { backups, alarms, ..Platform::new(jobs, providers, config.lead_url()) };
+        let mail_statements = config.payouts.mail_statements;
+        let platform = Platform {
+            backups,
+            alarms,
+            mail_statements,
+            ..Platform::new(jobs, providers, config.lead_url())
+        };
         Ok(Self { config: Arc::new(config), db, wake, platform, cipher, end })
     }
 

@@ -95,6 +95,12 @@ fn all(config: &SchedulerConfig) -> Vec<Chore> {
         chore("forget old failures", hour * 24, move |db| async move {
             maintenance::forget_errors(&db, keep.standard).await
         }),
+        chore("forget old effects", hour * 24, move |db| async move {
+            maintenance::forget_effects(&db, keep.longest()).await
+        }),
+        chore("forget workers of long ago", hour * 24, move |db| async move {
+            maintenance::forget_workers(&db, keep.longest()).await
+        }),
         chore("forget old workflows", hour * 24, move |db| async move {
             workflows::forget(&db, keep.standard).await
         }),

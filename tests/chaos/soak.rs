@@ -21,10 +21,11 @@ const SENDERS: usize = 8;
 /// What is growing by its nature: history. What must not: what is open, and what counts it.
 const OPEN_TABLES: [&str; 4] =
     ["engine.jobs", "engine.job_uniques", "engine.counter_deltas", "engine.workers"];
-const ALL_TABLES: [&str; 6] = [
+const ALL_TABLES: [&str; 7] = [
     "engine.jobs",
     "engine.job_history",
     "engine.job_attempts",
+    "engine.effects",
     "switchyard.webhook_events",
     "switchyard.leads",
     "switchyard.messages",

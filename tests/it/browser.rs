@@ -4,6 +4,7 @@
 mod backups;
 mod commissions;
 mod driver;
+mod steer;
 
 use crate::dashboard::support::{Ops, person};
 use driver::Browser;
@@ -132,6 +133,7 @@ async fn no_screen_is_wider_than_a_phone() {
         "/backups",
         "/bulk",
         "/endpoints",
+        "/keys?count=true",
     ];
     let more = more.into_iter().chain(newer).map(str::to_owned);
     let single = [

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod commission;
+mod drain;
+mod enqueue;
 mod events;
+mod jobs;
 mod plans;
 mod portals;
 mod search;

@@ -8,7 +8,7 @@ use switchyard_queue::testing::{Expected, Trial};
 use switchyard_queue::{
     Context, Job, JobError, JobResult, JobState, NewJob, Options, Outcome, QueueName, Registry,
 };
-use switchyard_store::Db;
+use switchyard_store::{Db, Scope};
 use switchyard_tests::kit::Kit;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -135,6 +135,27 @@ async fn time_passes_for_retries_and_keys() {
     kit.drain("asking").await;
     assert_eq!(kit.show(busy.id).await.row.state, JobState::Completed);
     assert!(kit.enqueue(&ask("busy")).await.inserted(), "the time of the key is over");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_passes_for_deadlines() {
+    let kit = kit().await;
+    let enqueue = async |whom: &str, deadline: Duration| {
+        let job = NewJob::with_options(&ask(whom), Options::new().deadline(deadline)).unwrap();
+        let mut tx = kit.db().begin(Scope::Platform).await.unwrap();
+        let id = tx.enqueue(job).await.unwrap().id;
+        tx.commit().await.unwrap();
+        id
+    };
+    let (soon, later) = (enqueue("Ada", DAY).await, enqueue("Bob", DAY * 3).await);
+    kit.skip(DAY / 2).await;
+    assert_eq!(kit.show(soon).await.row.state, JobState::Available, "half a day is left");
+    kit.skip(DAY).await;
+    let dead = kit.show(soon).await.row;
+    assert_eq!(dead.state, JobState::Discarded);
+    assert!(dead.error.unwrap().starts_with("deadline"), "it says why");
+    kit.drain("asking").await;
+    assert_eq!(kit.show(later).await.row.state, JobState::Completed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -127,17 +127,21 @@ impl<S: Clone + Send + Sync + 'static> Kit<S> {
     }
 
     /// Lets time pass: the jobs' clock goes forward, and what waits for its time comes nearer (the
-    /// queue lives by the database's clock, which nobody can move).
+    /// queue lives by the database's clock, which nobody can move). What nobody has begun by its
+    /// deadline is a dead letter then, as nothing runs but in [`Kit::drain`].
     pub async fn skip(&self, by: Duration) {
         self.clock.advance(chrono::Duration::from_std(by).expect("a sane duration"));
         let mut owner = self.test.owner().await;
         for nearer in [
             "update engine.jobs set run_at = run_at - $1 * interval '1 second' where stage = 1",
+            "update engine.jobs set deadline = deadline - $1 * interval '1 second'
+             where deadline is not null",
             "update engine.job_uniques set until = until - $1 * interval '1 second'",
         ] {
             let done = sqlx::query(nearer).bind(by.as_secs_f64()).execute(&mut owner).await;
             done.expect("an answer");
         }
+        maintenance::end_overdue(self.db()).await.expect("an answer");
         maintenance::promote_due(self.db()).await.expect("an answer");
     }
 

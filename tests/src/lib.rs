@@ -6,5 +6,6 @@ pub mod fakes;
 pub mod kit;
 pub mod program;
 pub mod proxy;
+pub mod seed;
 
 pub use database::{TestDb, redis_url, server_url};

@@ -18,7 +18,8 @@ pub struct WorkerConfig {
     pub poll_interval: Duration,
     /// How long running jobs may go on after the shutdown was asked for.
     pub drain_timeout: Duration,
-    /// How long a cancelled job may take to stop by itself before its future is dropped.
+    /// How long a cancelled job may take to stop by itself before its future is dropped. A job under a
+    /// limit whose claim is in doubt has none of it, because another may have its place.
     pub cancel_grace: Duration,
     /// When failed jobs run again.
     pub retry: RetryPolicy,

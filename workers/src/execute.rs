@@ -138,7 +138,10 @@ async fn attempt(dispatcher: &Dispatcher, flying: &Flying, grace: Duration) -> E
     let _at_the_end = token.clone().drop_guard();
     let overdue = async {
         flying.cancel.cancelled().await;
-        tokio::time::sleep(grace).await;
+        tokio::select! {
+            () = tokio::time::sleep(grace) => {}
+            () = flying.forfeited() => {}
+        }
     };
     let run = dispatcher.run_reporting(Arc::clone(&flying.job), token, flying.progress.clone());
     tokio::select! {

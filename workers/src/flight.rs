@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use switchyard_queue::{ClaimedJob, Fence, Held, JobId, Progress, Renewed, Report, WorkerId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ pub(crate) struct Flying {
     /// What it says of how far it is.
     pub(crate) progress: Progress,
     stop: OnceLock<Stop>,
+    forfeit: Notify,
 }
 
 impl Flying {
@@ -52,6 +53,15 @@ impl Flying {
         if self.stop.set(why).is_ok() {
             self.cancel.cancel();
         }
+        if self.job.limited && matches!(why, Stop::Doubt | Stop::Lost) {
+            self.forfeit.notify_one();
+        }
+    }
+
+    /// Ends when the attempt may not go on for another moment: its place under a limit may be
+    /// somebody else's by now, and a grace would put more jobs to work than the limit allows.
+    pub(crate) async fn forfeited(&self) {
+        self.forfeit.notified().await;
     }
 
     pub(crate) fn held(&self) -> Held {
@@ -125,6 +135,7 @@ impl Flight {
                 cancel: CancellationToken::new(),
                 progress: Progress::default(),
                 stop: OnceLock::new(),
+                forfeit: Notify::new(),
             });
             if table.session != Some(flying.job.worker) {
                 flying.stop(Stop::Doubt);
@@ -248,6 +259,13 @@ impl Flight {
                 fresh
             });
         expired.count()
+    }
+
+    /// How long all claims stand for certain whose attempts go on; `None` if there are none.
+    pub(crate) fn stands_for(&self, now: Instant) -> Option<Duration> {
+        let table = self.table();
+        let going = table.entries.values().filter(|e| !e.over && e.flying.stopped().is_none());
+        going.map(|e| e.stands_until.saturating_duration_since(now)).min()
     }
 
     /// Whether the claim was renewed to stand beyond `instant`.

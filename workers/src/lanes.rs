@@ -1,9 +1,10 @@
 //! Which lanes to claim from, and how much from each: queues by their weights, and within a queue
-//! round and round its lanes, so that a lane with a hundred thousand jobs does not hold up the one
+//! round and round its partitions, so that one with a hundred thousand jobs does not hold up the one
 //! with ten. No I/O.
 
 mod blocks;
 mod shares;
+mod turns;
 
 use crate::reach::Reach;
 use blocks::Blocks;
@@ -11,13 +12,15 @@ use shares::{Account, divide};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 use switchyard_queue::{ActiveLane, HeldBack, LaneId, LaneTake, LimitId, Place};
+use turns::{Partition, Turns};
 
 /// Lanes under limits in one claim, at most: each limit of theirs is locked on its own.
 const MOST_LIMITED: usize = 64;
 
 /// Looking into a lane costs PostgreSQL as much as a job does, so a large claim asks fewer lanes for
-/// more: this many jobs each, and never fewer than so many lanes. With a thousand lanes of work a job
-/// that is alone in its lane waits for eight claims of 500 at most.
+/// more: this many jobs each, and never fewer than so many lanes. With a thousand partitions of work
+/// every one has its turn within eight claims of 500: the bound in general is
+/// `ceil(partitions / min(room, max(64, room / 4)))` claims.
 const MANY_FROM_EACH: usize = 4;
 const FEW_LANES: usize = 64;
 
@@ -25,7 +28,7 @@ const FEW_LANES: usize = 64;
 #[derive(Default)]
 pub(crate) struct Lanes {
     /// By queue.
-    turns: Vec<VecDeque<LaneId>>,
+    turns: Vec<Turns>,
     accounts: Vec<Account>,
     active: HashSet<LaneId>,
     /// Every lane of our queues that ever had work. A wake-up names a lane only by number; one that
@@ -38,6 +41,7 @@ pub(crate) struct Lanes {
 
 struct Lane {
     queue: usize,
+    partition: Partition,
     limits: Vec<LimitId>,
     /// What is left of it, as far as is known.
     reach: Reach,
@@ -48,7 +52,7 @@ impl Lanes {
     pub(crate) fn refresh(&mut self, found: &[ActiveLane]) {
         found.iter().for_each(|lane| self.know(lane));
         let found: HashSet<LaneId> = found.iter().map(|l| l.lane).collect();
-        self.turns.iter_mut().for_each(|turns| turns.retain(|l| found.contains(l)));
+        self.turns.iter_mut().for_each(|turns| turns.retain(|l| found.contains(&l)));
         self.active.retain(|l| found.contains(l));
         let mut new: Vec<_> = found.difference(&self.active).copied().collect();
         new.sort_unstable();
@@ -58,12 +62,13 @@ impl Lanes {
     /// Takes in what the store says of a lane.
     fn know(&mut self, lane: &ActiveLane) {
         if self.turns.len() <= lane.queue {
-            self.turns.resize_with(lane.queue + 1, VecDeque::new);
+            self.turns.resize_with(lane.queue + 1, Turns::default);
             self.accounts.resize_with(lane.queue + 1, || Account::new(1));
         }
         self.accounts[lane.queue].weight = lane.weight.max(1);
         let known = self.known.entry(lane.lane).or_insert_with(|| Lane {
             queue: lane.queue,
+            partition: lane.partition,
             limits: Vec::new(),
             reach: Reach::default(),
         });
@@ -123,7 +128,7 @@ impl Lanes {
         if let Some(known) = self.known.get(&lane)
             && self.active.insert(lane)
         {
-            self.turns[known.queue].push_back(lane);
+            self.turns[known.queue].join(known.partition, lane);
         }
     }
 
@@ -144,8 +149,8 @@ impl Lanes {
     }
 
     /// The next claim of `room` jobs in all: for every queue its share of it, and of that an equal
-    /// share for every lane, at least one job (of a large claim [`MANY_FROM_EACH`]), as far as it goes. The lanes named move to the end of
-    /// the round.
+    /// share for every partition, at least one job (of a large claim [`MANY_FROM_EACH`]), as far as
+    /// it goes. The lanes named move to the end of the round.
     pub(crate) fn next(
         &mut self,
         room: usize,
@@ -153,7 +158,7 @@ impl Lanes {
         now: Instant,
     ) -> Vec<LaneTake> {
         self.blocks.tidy(now);
-        let queues: Vec<Vec<LaneId>> =
+        let queues: Vec<Vec<(Partition, Vec<LaneId>)>> =
             (0..self.turns.len()).map(|queue| self.eligible(queue, room, except)).collect();
         let present: Vec<usize> = (0..queues.len()).filter(|q| !queues[*q].is_empty()).collect();
         let shares = divide(&mut self.accounts, &present, room);
@@ -164,57 +169,60 @@ impl Lanes {
         takes
     }
 
-    /// Up to `room` lanes of this queue that may be claimed from, in the order of their turns.
-    fn eligible(&self, queue: usize, room: usize, except: &VecDeque<LaneId>) -> Vec<LaneId> {
+    /// Up to `room` partitions of this queue and of them the lanes that may be claimed from, up to
+    /// what falls to each, in the order of their turns.
+    fn eligible(
+        &self,
+        queue: usize,
+        room: usize,
+        except: &VecDeque<LaneId>,
+    ) -> Vec<(Partition, Vec<LaneId>)> {
+        let limits = |id: &LaneId| self.known.get(id).map_or(&[][..], |lane| &lane.limits);
+        let free = |id: &&LaneId| !except.contains(id) && !self.blocks.holds(limits(id));
+        let all = self.turns[queue].partitions();
+        let some = all.filter(|(_, lanes)| lanes.iter().any(|id| free(&id))).take(room);
+        let some: Vec<_> = some.collect();
+        let each = room.div_ceil(some.len().max(1));
         let mut limited = 0;
-        let turns = self.turns[queue].iter().filter(|id| !except.contains(id));
-        let free = turns.filter(|id| {
-            let limits = self.known.get(id).map_or(&[][..], |lane| &lane.limits);
-            limited += usize::from(!limits.is_empty() && limited <= MOST_LIMITED);
-            limits.is_empty() || (limited <= MOST_LIMITED && !self.blocks.holds(limits))
+        let mut allowed = |id: &LaneId| {
+            let under = !limits(id).is_empty();
+            limited += usize::from(under);
+            !under || limited <= MOST_LIMITED
+        };
+        let of_each = some.into_iter().map(|(partition, lanes)| {
+            let lanes = lanes.iter().filter(free).filter(|id| allowed(id)).take(each);
+            (partition, lanes.copied().collect::<Vec<_>>())
         });
-        free.take(room).copied().collect()
+        of_each.filter(|(_, lanes)| !lanes.is_empty()).collect()
     }
 
-    /// Shares `room` out among these lanes, which begin their queue's turns.
+    /// Shares `room` out among these partitions, which begin their queue's turns.
     fn turn(
         &mut self,
         queue: usize,
-        lanes: &[LaneId],
+        partitions: &[(Partition, Vec<LaneId>)],
         room: usize,
         now: Instant,
         takes: &mut Vec<LaneTake>,
     ) {
         let most = room.min(FEW_LANES.max(room / MANY_FROM_EACH));
-        let lanes = &lanes[..lanes.len().min(most)];
-        if lanes.is_empty() {
+        let mut turns = partitions[..partitions.len().min(most)].to_vec();
+        if turns.is_empty() {
             return;
         }
-        let (share, extra) = (room / lanes.len(), room % lanes.len());
-        let chosen: HashSet<LaneId> = lanes.iter().copied().collect();
-        let mut left = chosen.len();
-        // Almost always they stand at the front, so this ends after a few steps.
-        let mut passed_over = Vec::new();
-        while left > 0
-            && let Some(lane) = self.turns[queue].pop_front()
-        {
-            if chosen.contains(&lane) {
-                left -= 1;
-            } else {
-                passed_over.push(lane);
+        let n = turns.len();
+        for ((_, lanes), share) in turns.iter_mut().zip(even(room, n)) {
+            lanes.truncate(share.min(FEW_LANES.div_ceil(n).max(share / MANY_FROM_EACH)));
+            for (id, take) in lanes.iter().zip(even(share, lanes.len())) {
+                let Some(lane) = self.known.get_mut(id) else { continue };
+                let take = u32::try_from(take).unwrap_or(u32::MAX);
+                let limited = !lane.limits.is_empty();
+                let parts = lane.reach.next(take, limited, now).into_iter();
+                let take = |(take, stretches)| LaneTake { lane: *id, take, stretches, limited };
+                takes.extend(parts.map(take));
             }
         }
-        passed_over.into_iter().rev().for_each(|lane| self.turns[queue].push_front(lane));
-        for (n, id) in lanes.iter().enumerate() {
-            self.turns[queue].push_back(*id);
-            let Some(lane) = self.known.get_mut(id) else { continue };
-            takes.push(LaneTake {
-                lane: *id,
-                take: u32::try_from(share + usize::from(n < extra)).unwrap_or(u32::MAX),
-                stretches: lane.reach.stretches(now),
-                limited: !lane.limits.is_empty(),
-            });
-        }
+        self.turns[queue].had(&turns);
     }
 
     /// A claim brought in these jobs, each lane's in their order. A lane that gave less than half
@@ -227,47 +235,56 @@ impl Lanes {
         held_back: &[HeldBack],
         now: Instant,
     ) {
-        let mut got: HashMap<LaneId, (u32, Place)> = HashMap::with_capacity(takes.len());
+        let mut got: HashMap<LaneId, Vec<Place>> = HashMap::with_capacity(takes.len());
         for (lane, place) in jobs {
-            let (n, last) = got.entry(*lane).or_insert((0, *place));
-            *n += 1;
-            *last = *place;
+            got.entry(*lane).or_default().push(*place);
         }
         let held: HashMap<LaneId, u32> = held_back.iter().map(|h| (h.lane, h.allowed)).collect();
-        for take in takes {
-            let (n, last) = got.get(&take.lane).map_or((0, None), |(n, last)| (*n, Some(*last)));
-            let looked_for = held.get(&take.lane).copied().unwrap_or(take.take);
-            if looked_for == 0 {
-                continue;
-            }
-            if let Some(lane) = self.known.get_mut(&take.lane) {
-                lane.reach.claimed(n >= looked_for, last, now);
-            }
-            if n * 2 < looked_for {
-                self.active.remove(&take.lane);
+        let before = self.active.len();
+        for parts in takes.chunk_by(|a, b| a.lane == b.lane) {
+            let asked: u32 = parts.iter().map(|take| take.take).sum();
+            let Some(id) = parts.first().map(|take| take.lane) else { continue };
+            let looked_for = held.get(&id).copied().unwrap_or(asked);
+            let Some(lane) = self.known.get_mut(&id).filter(|_| looked_for > 0) else { continue };
+            let places = got.get(&id).map_or(&[][..], Vec::as_slice);
+            if !lane.reach.claimed(places, looked_for, now) {
+                self.active.remove(&id);
             }
         }
-        let active = &self.active;
-        self.turns.iter_mut().for_each(|turns| turns.retain(|l| active.contains(l)));
-        self.hold_back(held_back, now);
+        if self.active.len() < before {
+            let active = &self.active;
+            self.turns.iter_mut().for_each(|turns| turns.retain(|l| active.contains(&l)));
+        }
+        self.hold_back(held_back, &got, now);
     }
 
-    /// Lanes that got nothing because of their limits keep their turn: under a common limit it would
-    /// be the same ones that come first again and again.
-    fn hold_back(&mut self, held_back: &[HeldBack], now: Instant) {
-        let refused: Vec<LaneId> =
-            held_back.iter().filter(|h| h.allowed == 0).map(|h| h.lane).collect();
+    /// Lanes that got nothing because of their limits keep their turn, and so do partitions that got
+    /// nothing at all: under a common limit it would be the same ones that come first again and again.
+    fn hold_back(
+        &mut self,
+        held_back: &[HeldBack],
+        got: &HashMap<LaneId, Vec<Place>>,
+        now: Instant,
+    ) {
+        let refused = held_back.iter().rev().filter(|h| h.allowed == 0).map(|h| h.lane);
+        let refused: Vec<LaneId> = refused.filter(|id| self.active.contains(id)).collect();
         if !refused.is_empty() {
-            let set: HashSet<LaneId> = refused.iter().copied().collect();
-            self.turns.iter_mut().for_each(|turns| turns.retain(|l| !set.contains(l)));
-            for id in refused.into_iter().rev().filter(|id| self.active.contains(id)) {
-                if let Some(lane) = self.known.get(&id) {
-                    self.turns[lane.queue].push_front(id);
-                }
+            let queue_of = |id| self.known.get(id).map(|lane| (lane.queue, lane.partition));
+            let served: HashSet<_> = got.keys().filter_map(queue_of).collect();
+            for id in &refused {
+                let Some((queue, partition)) = queue_of(id) else { continue };
+                let nothing = !served.contains(&(queue, partition));
+                self.turns[queue].comes_first(partition, *id, nothing);
             }
         }
         held_back.iter().for_each(|held| self.blocks.take_in(held, now));
     }
+}
+
+/// Shares `room` out among so many.
+fn even(room: usize, among: usize) -> impl Iterator<Item = usize> {
+    let (share, extra) = (room / among.max(1), room % among.max(1));
+    (0..among).map(move |n| share + usize::from(n < extra))
 }
 
 #[cfg(test)]

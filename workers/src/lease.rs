@@ -33,6 +33,10 @@ pub(crate) async fn run<S: JobStore>(worker: Arc<Worker<S>>) {
         if doubtful > 0 {
             tracing::warn!(jobs = doubtful, "leases ran out before they could be renewed");
         }
+        // While renewals fail, whatever stands the shortest is told in time.
+        if let Some(left) = worker.flight.stands_for(Instant::now()) {
+            wait = wait.min(left);
+        }
     }
 }
 

@@ -2,17 +2,19 @@
 
 use crate::Worker;
 use crate::backoff::{Backoff, cause, jittered, within};
+use crate::flight::Stop;
 use futures::FutureExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use switchyard_queue::{JobStore, Presence, Reaped, WorkerInfo};
+use switchyard_queue::{JobId, JobStore, Presence, Reaped, WorkerInfo};
 use tokio_util::sync::CancellationToken;
 
 /// How often the dead are looked for, by all the workers together: each of them the less often the
 /// more there are.
 const REAP: Duration = Duration::from_millis(25);
-/// How often at least, however many there are.
-const REAP_AT_LEAST: Duration = Duration::from_secs(1);
+/// How often at least, however many there are: with the jitter within a second, which is how soon an
+/// operator's word arrives.
+const REAP_AT_LEAST: Duration = Duration::from_millis(750);
 /// How often at most: one worker alone has only those of other machines to look for.
 const REAP_AT_MOST: Duration = Duration::from_millis(50);
 /// How long registering or leaving may take before it is tried again or left.
@@ -104,16 +106,19 @@ async fn goodbye<S: JobStore>(worker: &Worker<S>, presence: Presence) {
     }
 }
 
-/// Looks for the dead, and wakes the claim loop when there are new ones.
+/// Looks for the dead, wakes the claim loop when there are new ones, and takes in what operators
+/// want of this worker.
 pub(crate) async fn reap<S: JobStore>(worker: Arc<Worker<S>>) {
     let mut backoff = Backoff::store();
     let mut wait = REAP_AT_MOST;
+    let mut stops = Stops::default();
     loop {
         tokio::time::sleep(wait).await;
         let me = *worker.session.borrow();
         wait = match within(PATIENCE, "look for dead workers", worker.store.reap(me)).await {
-            Ok(Reaped { gone, live, quiet, paused_kinds }) => {
+            Ok(Reaped { gone, live, quiet, paused_kinds, stop }) => {
                 backoff.reset();
+                stops.take(&worker, stop);
                 tell(&worker, quiet);
                 pause(&worker, paused_kinds);
                 if worker.session.borrow().is_some_and(|me| gone.contains(&me)) {
@@ -130,9 +135,33 @@ pub(crate) async fn reap<S: JobStore>(worker: Arc<Worker<S>>) {
                     error = cause(&error),
                     "the dead could not be looked for; trying again"
                 );
+                stops.missed = true;
                 backoff.next().max(REAP_AT_MOST)
             }
         };
+    }
+}
+
+/// What is to be stopped, as the store told it. Wake-ups say the same sooner, and may be lost.
+#[derive(Default)]
+struct Stops {
+    /// Told at the last look, and not here: their claims were on their way, or they have ended.
+    late: Vec<JobId>,
+    /// An answer did not come, and what it told is not told again.
+    missed: bool,
+}
+
+impl Stops {
+    fn take<S>(&mut self, worker: &Worker<S>, told: Vec<JobId>) {
+        for id in std::mem::take(&mut self.late) {
+            worker.flight.stop(id, Stop::Operator);
+        }
+        self.late = told;
+        self.late.retain(|id| !worker.flight.stop(*id, Stop::Operator));
+        if std::mem::take(&mut self.missed) {
+            // The answer to a renewal names them all.
+            worker.renew_now.notify_one();
+        }
     }
 }
 

@@ -14,6 +14,7 @@ const PUBLIC: &[&str] = &[
     "/health/ready",
     "/metrics",
     "/api/webhooks/{portal_code}",
+    "/api/webhooks/{portal_code}/",
     "/api/webhooks/{portal_code}/{*rest}",
     "/api/admin/auth/login",
     "/api/v1/agencies/register",

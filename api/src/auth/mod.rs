@@ -13,11 +13,11 @@ pub(crate) use accounts::Accounts;
 pub use caller::{Caller, bearer};
 pub use guard::{is_public, require_token};
 pub use permission::{
-    AgenciesManage, BackupsManage, BackupsRead, CommissionsRead, EndpointsManage, EventsRead,
-    EventsRerun, JobsEnqueue, JobsManage, JobsRead, LeadWorkManage, LeadWorkRead, LeadsConvert,
-    LeadsRead, LeadsRespond, MessagesRead, OwnEndpointsManage, OwnLeadsRead, PayoutsManage,
-    PayoutsRequest, PortalsManage, PortalsRead, QueuesManage, QueuesRead, TerritoriesManage,
-    TerritoriesRead, WorkersManage, WorkersRead,
+    AgenciesManage, BackupsManage, BackupsRead, CommissionsManage, CommissionsRead,
+    EndpointsManage, EventsRead, EventsRerun, JobsEnqueue, JobsManage, JobsRead, LeadWorkManage,
+    LeadWorkRead, LeadsConvert, LeadsRead, LeadsRespond, MessagesRead, OwnEndpointsManage,
+    OwnLeadsRead, PayoutsManage, PayoutsRequest, PortalsManage, PortalsRead, QueuesManage,
+    QueuesRead, TerritoriesManage, TerritoriesRead, WorkersManage, WorkersRead,
 };
 pub use permission::{Permission, Role, TABLE, may};
 pub use sign_in::Session;

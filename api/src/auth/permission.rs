@@ -105,6 +105,8 @@ permissions! {
     LeadsConvert = "leads.convert" for [Admin, Agency];
     /// See commissions: an agency its own, an operator all.
     CommissionsRead = "commissions.read" for [Admin, Agency];
+    /// Record what becomes of deals after the sale, and decisions about agents.
+    CommissionsManage = "commissions.manage" for [Admin];
     /// Say where money goes, and ask for it to be paid.
     PayoutsRequest = "payouts.request" for [Admin, Agency];
     /// Approve and decline payouts, export them, say what became of them.

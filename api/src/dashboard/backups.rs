@@ -243,6 +243,7 @@ pub(super) async fn show(
 }
 
 fn facts(s: &Status) -> Vec<Fact> {
+    let compared = s.proof.as_ref().and_then(|p| p.compared.as_ref());
     let some = [
         Fact::maybe("Archive", s.archive.clone()),
         Fact::maybe("Second archive", s.second.clone()),
@@ -250,6 +251,8 @@ fn facts(s: &Status) -> Vec<Fact> {
         Fact::maybe("Slowest restore", s.figures.rto_worst.map(seconds)),
         Fact::maybe("Proven", s.proof.as_ref().map(|p| exact(p.at))),
         Fact::maybe("Proven backup", s.proof.as_ref().and_then(|p| p.backup.clone())),
+        Fact::maybe("Last comparison", compared.map(|c| format!("{} ({})", exact(c.at), c.full))),
+        Fact::maybe("Longest gap", s.figures.rpo_worst.map(seconds)),
     ];
     some.into_iter().flatten().collect()
 }

@@ -11,7 +11,7 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
-use switchyard_catalog::payouts::{self as paying, ExportFault, PayoutFault, Wanted};
+use switchyard_catalog::payouts::{self as paying, ExportFault, Exported, PayoutFault, Wanted};
 use switchyard_domain::money::{Currency, Money};
 use switchyard_domain::{AgencyId, AgentId, PayoutId};
 use switchyard_store::payouts::{PayoutMethod, PayoutState};
@@ -85,14 +85,15 @@ pub(super) async fn act(
             (done, "The payout is approved.")
         }
         "decline" => {
-            let done = paying::decline(&mut tx, id, "an operator turned it down").await;
+            let done = paying::decline(&mut tx, id, &by, "an operator turned it down").await;
             (done, "The payout is turned down. No money has moved.")
         }
         "arrived" => {
-            (paying::settle(&mut tx, id, None, now).await, "The payout has arrived, and is booked.")
+            let done = paying::settle(&mut tx, id, &by, None, now).await;
+            (done, "The payout has arrived, and is booked.")
         }
         "returned" => {
-            let done = paying::settle(&mut tx, id, Some("the bank returned it"), now).await;
+            let done = paying::settle(&mut tx, id, &by, Some("the bank returned it"), now).await;
             (done, "The payout came back. The money is owed again.")
         }
         _ => {
@@ -114,6 +115,19 @@ pub(super) async fn act(
     Ok(back("/ops/commissions", &notice, &headers))
 }
 
+fn told(made: &Exported) -> Notice {
+    let failed = match made.left_out.len() {
+        0 => String::new(),
+        n => format!(" {n} could not be paid and have failed; each says why."),
+    };
+    match &made.file {
+        Some(file) => {
+            Notice::done(format!("A file with {} payouts is made.{failed}", file.payouts))
+        }
+        None => Notice::failed(format!("No file is made.{failed}")),
+    }
+}
+
 /// `POST /ops/commissions/export/{method}`: a file for the bank, in euros, to be paid today.
 pub(super) async fn export(
     State(api): State<Api>,
@@ -129,9 +143,9 @@ pub(super) async fn export(
     let mut tx = api.db.begin(Scope::Platform).await?;
     let made = paying::export(&mut tx, method, euros, now.date_naive(), debtor, &by, now).await;
     let notice = match made {
-        Ok(file) => {
+        Ok(made) => {
             tx.commit().await?;
-            Notice::done(format!("A file with {} payouts is made.", file.payouts))
+            told(&made)
         }
         Err(ExportFault::Payout(PayoutFault::Store(fault))) => return Err(fault.into()),
         Err(refusal) => Notice::failed(format!("Not done: {refusal}.")),

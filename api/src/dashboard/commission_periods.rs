@@ -18,7 +18,9 @@ use std::collections::HashMap;
 use switchyard_catalog::statements::{self, Of};
 use switchyard_catalog::{CloseFault, ClosePeriod, month_of};
 use switchyard_domain::money::{Currency, Money};
-use switchyard_domain::statement::{DocumentFault, StatementLine, statement_csv, statement_pdf};
+use switchyard_domain::statement::{
+    DocumentFault, Part, StatementLine, statement_csv, statement_pdf,
+};
 use switchyard_domain::{AgencyId, AgentId};
 use switchyard_store::ledger::{self, AccountKind, Figure, Month, Owner};
 use switchyard_store::{Scope, StoreFault, agencies, agents};
@@ -189,7 +191,11 @@ pub(super) async fn close(
         return Ok(back(PERIODS, &Notice::failed(text), &headers));
     }
     let notice = match ClosePeriod::close(&mut tx, agency, first, api.clock.now()).await {
-        Ok(_) => {
+        Ok(closing) => {
+            if api.config.payouts.mail_statements {
+                let jobs = closing.statements().map_err(ApiError::internal)?;
+                tx.enqueue_all(jobs).await?;
+            }
             tx.commit().await?;
             Notice::done(format!("{written} is closed. Its figures are final."))
         }
@@ -206,6 +212,28 @@ pub(super) struct Which {
     agent: Option<Uuid>,
     currency: Option<String>,
     format: Option<String>,
+    part: Option<i64>,
+}
+
+/// A part of a month that has several.
+struct PartView {
+    number: i64,
+    of: i64,
+    lines: String,
+    links: Vec<(i64, String)>,
+}
+
+impl PartView {
+    fn new(p: Part, href: &str) -> Self {
+        let link = |n: i64| (n, format!("{href}&part={n}"));
+        let others = (1..=p.of).filter(|n| *n != p.number).take(50);
+        Self {
+            number: p.number,
+            of: p.of,
+            lines: grouped(p.lines),
+            links: others.map(link).collect(),
+        }
+    }
 }
 
 struct LineRow {
@@ -239,6 +267,7 @@ struct Statement {
     opening: Money,
     closing: Money,
     lines: Vec<LineRow>,
+    part: Option<PartView>,
     href: String,
 }
 
@@ -257,10 +286,10 @@ pub(super) async fn statement(
         currency: currency(which.currency.as_deref())?,
     };
     let mut tx = api.db.begin(Scope::Platform).await?;
-    let drawn = statements::draw(&mut tx, &of, shell.now).await;
+    let drawn = statements::draw_part(&mut tx, &of, which.part.unwrap_or(1), shell.now).await;
     tx.rollback().await?;
     let (drawn, _) = drawn.map_err(|e| match e {
-        StoreFault::NotFound => OpsError::not_found("There is no such agency or agent."),
+        StoreFault::NotFound => OpsError::not_found("There is no such agency, agent or part."),
         e => e.into(),
     })?;
     let name = format!("commissions-{}-{}", drawn.period, of.currency.code());
@@ -273,12 +302,14 @@ pub(super) async fn statement(
         }
         None => {}
     }
+    let address = href(of.agency, of.agent, &drawn.period, of.currency);
     page(&Statement {
         owner: drawn.owner,
         agency_name: drawn.agency,
         agency: of.agency,
         agent: of.agent,
-        href: href(of.agency, of.agent, &drawn.period, of.currency),
+        part: drawn.part.map(|part| PartView::new(part, &address)),
+        href: address,
         month: drawn.period,
         currency: of.currency,
         closed: drawn.closed,

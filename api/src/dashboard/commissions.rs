@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 use switchyard_domain::PayoutId;
-use switchyard_domain::commission::Line;
+use switchyard_domain::commission::Booked;
 use switchyard_domain::money::Currency;
 use switchyard_store::Scope;
 use switchyard_store::commissions::{self, EventRow, UnbookedFilter};
@@ -118,6 +118,11 @@ impl PayoutRow {
         self.state == PayoutState::Requested
     }
 
+    /// Approved, and no file has it yet: it can still be turned down.
+    fn waits_for_file(&self) -> bool {
+        self.state == PayoutState::Approved && self.method != PayoutMethod::Stripe
+    }
+
     fn by_file(&self) -> bool {
         self.state == PayoutState::Sent && self.method != PayoutMethod::Stripe
     }
@@ -217,11 +222,11 @@ impl EntryRow {
             },
             amount: p.amount.to_string(),
         };
-        let line = e.explanation.get("line").cloned();
-        let line: Option<Line> = line.and_then(|l| serde_json::from_value(l).ok());
+        let (sentence, arithmetic) = Booked::read(&e.explanation, e.occurred_at, e.period)
+            .map_or((None, None), |b| (Some(b.sentence), b.arithmetic));
         Self {
-            sentence: line.as_ref().map(Line::sentence),
-            arithmetic: line.as_ref().map(Line::arithmetic),
+            sentence,
+            arithmetic,
             short: short(e.id.0),
             kind: e.kind.to_string(),
             period: e.period.format("%Y-%m").to_string(),

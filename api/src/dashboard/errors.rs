@@ -12,7 +12,8 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
-use switchyard_store::jobs::errors::{self, Acted, ErrorFilter, ErrorGroup};
+use switchyard_store::jobs::bulk::Action;
+use switchyard_store::jobs::errors::{self, ErrorFilter, ErrorGroup};
 use uuid::Uuid;
 
 const PAGE: u32 = 100;
@@ -61,27 +62,22 @@ pub(super) async fn list(State(api): State<Api>, _: Caller<JobsRead>, shell: She
     page(&Errors { rows, shell: shell.at("/ops/errors") })
 }
 
-/// `POST /ops/errors/{fingerprint}/{verb}`: `retry` or `cancel`, all dead letters of the group.
+/// `POST /ops/errors/{fingerprint}/{verb}`: `retry` or `cancel`, all dead letters of the group, as an
+/// operation in the background; leads to its page.
 pub(super) async fn act(
     State(api): State<Api>,
-    _: Caller<JobsManage>,
+    caller: Caller<JobsManage>,
     headers: HeaderMap,
     Path((fingerprint, verb)): Path<(String, String)>,
 ) -> Screen {
-    let (result, done) = match verb.as_str() {
-        "retry" => (errors::retry(&api.db, &fingerprint).await, "Dead letters that run again"),
-        "cancel" => (errors::cancel(&api.db, &fingerprint).await, "Dead letters given up"),
+    let action = match verb.as_str() {
+        "retry" => Action::Retry,
+        "cancel" => Action::Cancel,
         _ => return Err(OpsError::not_found("Dead letters can be retried and cancelled.")),
     };
-    let acted = result.map_err(|e| missing(e, "There is no such group of failures."))?;
-    Ok(back("/ops/errors", &Notice::done(outcome(acted, done)), &headers))
-}
-
-fn outcome(acted: Acted, done: &str) -> String {
-    match acted {
-        Acted { done: n, kept: 0 } => format!("{done}: {n}."),
-        Acted { done: n, kept } => {
-            format!("{done}: {n}. Kept, because another job holds their unique key: {kept}.")
-        }
-    }
+    let by = caller.claims.sub.to_string();
+    let started = errors::start(&api.db, &fingerprint, &action, &by).await;
+    let op = started.map_err(|e| missing(e, "There is no such group of failures."))?;
+    let notice = Notice::done("It has been started.");
+    Ok(back(&format!("/ops/bulk/{}", op.id), &notice, &headers))
 }

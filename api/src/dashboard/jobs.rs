@@ -1,25 +1,26 @@
 //! Jobs: the list, one job with its attempts, and what an operator can do with it.
 
 use super::assets::Asset;
-use super::data::Data;
 use super::error::{OpsError, Screen};
 use super::format::{When, exact, span};
 use super::job_view::{JobDone, JobView};
 use super::live::{self, Hub};
 use super::session::back;
 use super::shell::{Fact, Notice, Pager, Shell, page};
-use crate::auth::{Caller, JobsManage, JobsRead, QueuesManage};
+use crate::auth::{Caller, JobsManage, JobsRead};
 use crate::{Api, ApiError};
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query, RawQuery, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use switchyard_queue::{JobId, JobState};
 use switchyard_store::StoreFault;
-use switchyard_store::jobs::{self, AttemptRow, Filter, JobFilter, JobRow, Refusal, Why};
+use switchyard_store::jobs::{
+    self, AttemptRow, EffectRow, EffectShown, Filter, JobFilter, JobRow, Refusal, Why,
+};
 
 const PAGE: u32 = 40;
 
@@ -237,6 +238,34 @@ impl AttemptView {
     }
 }
 
+/// An effect outside the database on the job's page.
+struct EffectView {
+    key: String,
+    class: &'static str,
+    state: &'static str,
+    about: &'static str,
+    begun: When,
+    updated: When,
+}
+
+impl EffectView {
+    fn new(row: &EffectRow, now: DateTime<Utc>) -> Self {
+        let (class, state, about) = match row.state {
+            EffectShown::Done => ("done", "done", "Done for good: a retry gets its result."),
+            EffectShown::UnderWay => ("go", "under way", "The running attempt is at it."),
+            EffectShown::Failed => ("bad", "failed", "Certainly not done: a retry tries it again."),
+            EffectShown::InDoubt => (
+                "warn",
+                "in doubt",
+                "Done or not, nobody knows: an attempt ended without its result. Ask the other \
+                 side before you retry, unless the kind of job does that by itself.",
+            ),
+        };
+        let (begun, updated) = (When::new(row.begun_at, now), When::new(row.updated_at, now));
+        Self { key: row.key.clone(), class, state, about, begun, updated }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "job.html")]
 struct JobPage {
@@ -246,6 +275,7 @@ struct JobPage {
     about: Option<&'static str>,
     args: String,
     attempts: Vec<AttemptView>,
+    effects: Vec<EffectView>,
     related: Vec<JobView>,
     facts: Vec<Fact>,
 }
@@ -281,6 +311,7 @@ pub(super) async fn show(
         about: about.map(|k| k.about),
         args: serde_json::to_string_pretty(&job.args).map_err(ApiError::internal)?,
         attempts,
+        effects: job.effects.iter().map(|e| EffectView::new(e, now)).collect(),
         related: JobView::all(&api, &data, &related, now).await?,
         facts: facts(&job.row),
         j: JobView::new(&job.row, None, &data, now),
@@ -364,40 +395,6 @@ fn outcome(row: &JobRow, asked: JobId, done: &str) -> String {
     } else {
         format!("{} {done}.", row.kind)
     }
-}
-
-/// `POST /ops/queues/{queue}/{verb}`: `pause` or `resume`; from the screen of the queues, which
-/// `?page=queues` says, back to it.
-pub(super) async fn queue(
-    State(api): State<Api>,
-    _: Caller<QueuesManage>,
-    headers: HeaderMap,
-    Path((queue, verb)): Path<(String, String)>,
-    RawQuery(from): RawQuery,
-) -> Screen {
-    let paused = match verb.as_str() {
-        "pause" => true,
-        "resume" => false,
-        _ => return Err(OpsError::not_found("Queues can be paused and resumed.")),
-    };
-    let none = "There never was a job in this queue.";
-    jobs::pause(&api.db, &queue, paused).await.map_err(|e| missing(e, none))?;
-    let word =
-        if paused { "is paused: what runs goes on, nothing new is started" } else { "goes on" };
-    let notice = Notice::done(format!("The queue {queue} {word}."));
-    if headers.contains_key("hx-request") {
-        return queues_part(&api, &notice).await;
-    }
-    let screen = if from.as_deref() == Some("page=queues") { "/ops/queues" } else { "/ops" };
-    Ok(back(screen, &notice, &headers))
-}
-
-async fn queues_part(api: &Api, notice: &Notice) -> Screen {
-    let data = Data::fetch(api, None).await?;
-    let queues = super::overview::QueueView::all(&data, api.clock.now());
-    let html = super::overview::QueuesPart { queues }.render()?;
-    let notice = super::job_view::NoticePart { notice: notice.clone() }.render()?;
-    Ok(Html(format!("{html}{notice}")).into_response())
 }
 
 /// "Not found" in this screen's words.

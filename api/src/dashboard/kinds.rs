@@ -2,12 +2,13 @@
 
 use super::assets::Asset;
 use super::error::{OpsError, Screen};
-use super::format::grouped;
+use super::format::{grouped, span};
 use super::jobs::missing;
 use super::live::Hub;
 use super::overview::QUEUE_COLUMNS;
+use super::pauses::Verb;
 use super::session::back;
-use super::shell::{Notice, Shell, page};
+use super::shell::{Shell, page};
 use crate::Api;
 use crate::auth::{Caller, JobsRead, QueuesManage};
 use askama::Template;
@@ -15,8 +16,9 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use std::sync::Arc;
+use std::time::Duration;
 use switchyard_queue::JobState;
-use switchyard_store::jobs::{self, KindSummary};
+use switchyard_store::jobs::{self, Drained, KindRules, KindSummary};
 
 /// A kind's row.
 struct KindView {
@@ -26,6 +28,9 @@ struct KindView {
     queue: Option<String>,
     paused: bool,
     unserved: bool,
+    /// How its jobs are run, in words; empty if nobody says so.
+    rules: String,
+    encrypted: bool,
     counts: Vec<i64>,
 }
 
@@ -34,6 +39,18 @@ impl KindView {
     fn cells(&self) -> impl Iterator<Item = (JobState, String, bool)> {
         QUEUE_COLUMNS.iter().zip(&self.counts).map(|((s, _), n)| (*s, grouped(*n), *n == 0))
     }
+}
+
+fn words(r: &KindRules) -> Vec<String> {
+    let seconds = |s: f64| span(Duration::try_from_secs_f64(s).unwrap_or_default());
+    let all = [
+        Some(format!("timeout {}", seconds(r.timeout_seconds))),
+        Some(format!("{} attempts", r.max_attempts)),
+        r.deadline_seconds.map(|s| format!("deadline {}", seconds(s))),
+        Some(format!("{} retention", r.retention)),
+        r.stuck_after_seconds.map(|s| format!("stuck after {}", seconds(s))),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 #[derive(Template)]
@@ -52,8 +69,11 @@ pub(super) async fn list(
 ) -> Screen {
     let data = hub.data().await?;
     let known = api.registry.kinds();
+    let info = |kind: &str| known.iter().find(|i| i.kind == kind);
     let view = |k: KindSummary| KindView {
-        about: known.iter().find(|i| i.kind == k.kind).map_or("", |i| i.about),
+        about: info(&k.kind).map_or("", |i| i.about),
+        rules: k.rules.as_ref().map(words).unwrap_or_default().join(" · "),
+        encrypted: k.rules.as_ref().is_some_and(|r| r.encrypted),
         aliases: k.aliases.join(", "),
         unserved: data.unserved(&k.kind),
         counts: QUEUE_COLUMNS
@@ -64,26 +84,25 @@ pub(super) async fn list(
         paused: k.paused,
         kind: k.kind,
     };
-    let rows = jobs::kinds(&api.db).await?.into_iter().map(view).collect();
+    let all = jobs::kinds(&api.db).await?.into_iter();
+    let rows = all.map(|k| {
+        let info = info(&k.kind);
+        view(k.known_as(info))
+    });
+    let rows = rows.collect();
     page(&Kinds { rows, shell: shell.at("/ops/kinds") })
 }
 
-/// `POST /ops/kinds/{kind}/{verb}`: `pause` or `resume`.
+/// `POST /ops/kinds/{kind}/{verb}`: `pause`, `resume` or `drain`.
 pub(super) async fn act(
     State(api): State<Api>,
     _: Caller<QueuesManage>,
     headers: HeaderMap,
     Path((kind, verb)): Path<(String, String)>,
 ) -> Screen {
-    let paused = match verb.as_str() {
-        "pause" => true,
-        "resume" => false,
-        _ => return Err(OpsError::not_found("Kinds can be paused and resumed.")),
-    };
-    let none = "No worker ever declared this kind.";
-    jobs::pause_kind(&api.db, &kind, paused).await.map_err(|e| missing(e, none))?;
-    let word =
-        if paused { "is paused: what runs goes on, nothing new is started" } else { "goes on" };
-    let notice = Notice::done(format!("The kind {kind} {word}."));
+    let verb = Verb::of(&verb)
+        .ok_or_else(|| OpsError::not_found("Kinds can be paused, resumed and drained."))?;
+    let done = verb.apply(&api, Drained::Kind(&kind), &format!("The kind {kind}")).await;
+    let notice = done.map_err(|e| missing(e, "No worker ever declared this kind."))?;
     Ok(back("/ops/kinds", &notice, &headers))
 }

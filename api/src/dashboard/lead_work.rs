@@ -4,6 +4,7 @@ use super::assets::Asset;
 use super::deliveries::cause;
 use super::error::{OpsError, Screen};
 use super::format::When;
+use super::lead_taken_back::KINDS;
 use super::session::back;
 use super::shell::{Notice, Shell, page};
 use crate::auth::{Caller, LeadWorkManage, LeadsConvert};
@@ -19,8 +20,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use switchyard_catalog::lead_work::{self, Deal, Entered, WorkFault};
+use switchyard_domain::commission::KindWord;
 use switchyard_domain::money::{Currency, Money};
-use switchyard_domain::{AgentId, LeadId, LeadState, normalise};
+use switchyard_domain::{AgentId, CommissionEventId, LeadId, LeadState, normalise};
 use switchyard_store::leads::{self, Note, Sale};
 use switchyard_store::{Result as Stored, Scope, StoreFault, Tx, agents};
 
@@ -213,6 +215,9 @@ pub(super) struct NoteView {
 /// A sale on the screen.
 pub(super) struct SaleView {
     pub(super) amount: String,
+    pub(super) currency: String,
+    /// The id of what is recorded of it by this page's form.
+    pub(super) next: CommissionEventId,
     pub(super) product: Option<String>,
     pub(super) agent: Option<String>,
     pub(super) at: When,
@@ -226,6 +231,8 @@ pub(super) struct Work {
     pub(super) agents: Vec<(AgentId, String)>,
     /// It was accepted and not sold.
     pub(super) sells: bool,
+    /// What can become of a sale.
+    pub(super) taken_back: [(KindWord, &'static str); 3],
 }
 
 impl Work {
@@ -247,6 +254,8 @@ impl Work {
                 Some(currency) => Money::new(s.amount_minor, currency).to_string(),
                 None => format!("{} {}", s.amount_minor, s.currency),
             },
+            currency: s.currency,
+            next: CommissionEventId::new(),
             product: s.product,
             agent: s.agent.and_then(name),
             at: When::new(s.sold_at, now),
@@ -256,6 +265,7 @@ impl Work {
         Ok(Self {
             notes: notes.into_iter().map(note).collect(),
             sells: sale.is_none() && lead.state == LeadState::Accepted,
+            taken_back: KINDS,
             sale,
             agents: agents.into_iter().filter(|a| a.active).map(|a| (a.id, a.name)).collect(),
         })

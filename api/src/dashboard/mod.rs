@@ -21,7 +21,9 @@ mod fleet;
 mod format;
 mod job_view;
 mod jobs;
+mod keys;
 mod kinds;
+mod lead_taken_back;
 mod lead_work;
 mod leads;
 mod lines;
@@ -29,6 +31,7 @@ mod live;
 mod look;
 mod messages;
 mod overview;
+mod pauses;
 mod portals;
 mod queues;
 mod replays;
@@ -71,12 +74,14 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/bulk/{id}/{verb}", post(bulk::act)),
         ("/queues", get(queues::list)),
         ("/queues/{queue}/weight", post(queues::weigh)),
-        ("/queues/{queue}/{verb}", post(jobs::queue)),
+        ("/queues/{queue}/{verb}", post(pauses::queue)),
+        ("/partitions/{verb}", post(pauses::partition)),
         ("/limits", post(queues::set_limit)),
         ("/limits/remove", post(queues::remove_limit)),
         ("/kinds", get(kinds::list)),
         ("/kinds/{kind}/{verb}", post(kinds::act)),
         ("/workers/{worker}/{verb}", post(fleet::steer)),
+        ("/keys", get(keys::show)),
         ("/errors", get(errors::list)),
         ("/errors/{fingerprint}/{verb}", post(errors::act)),
         ("/workflows", get(workflows::list)),
@@ -87,6 +92,7 @@ fn table() -> Vec<(&'static str, MethodRouter<Api>)> {
         ("/leads/{id}", get(leads::show)),
         ("/leads/{id}/note", post(lead_work::note)),
         ("/leads/{id}/convert", post(lead_work::convert)),
+        ("/leads/{id}/taken-back", post(lead_taken_back::take_back)),
         ("/deliveries", get(deliveries::list)),
         ("/deliveries/{id}", get(deliveries::show)),
         ("/deliveries/{id}/raw", get(deliveries::raw)),

@@ -6,6 +6,7 @@ use super::error::{OpsError, Screen};
 use super::format::When;
 use super::jobs::missing;
 use super::overview::{QUEUE_COLUMNS, QueueView};
+use super::pauses::PausedView;
 use super::session::{back, urlencode};
 use super::shell::{Notice, Shell, page};
 use crate::Api;
@@ -159,6 +160,7 @@ impl LimitView {
 struct Queues {
     shell: Shell,
     queues: Vec<QueueView>,
+    paused: Vec<PausedView>,
     limits: Vec<LimitView>,
     form: LimitForm,
 }
@@ -174,6 +176,7 @@ pub(super) async fn list(
     let queues = jobs::queues(&api.db).await?;
     let limits = limits::list(&api.db, MOST_SHOWN).await?;
     page(&Queues {
+        paused: PausedView::all(&api, &queues).await?,
         queues: queues.into_iter().map(|q| QueueView::new(&Queue::new(q, now), now)).collect(),
         limits: limits.into_iter().map(|l| LimitView::new(l, now)).collect(),
         form,

@@ -73,6 +73,7 @@ const MENU: &[Group] = &[
             item("/ops/portals", "Portals", "portal"),
             item("/ops/endpoints", "Endpoints", "send"),
             item("/ops/backups", "Backups", "backup"),
+            item("/ops/keys", "Keys", "key"),
         ],
     },
 ];

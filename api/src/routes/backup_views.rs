@@ -125,6 +125,8 @@ pub(crate) struct MeasuredView {
     succeeded: i64,
     /// The most data that could have been lost, 99 times of 100.
     rpo_p99_seconds: Option<f64>,
+    /// The longest such time.
+    rpo_worst_seconds: Option<f64>,
     /// How long an increment takes, 99 times of 100.
     increment_p99_seconds: Option<f64>,
     /// How long the last drill's restore took.
@@ -144,6 +146,19 @@ pub(crate) struct ProofView {
     backup: Option<String>,
     /// How long the restore took.
     restore_seconds: Option<f64>,
+    /// The newest full backup that was looked at whether the one before it and its increments make the same.
+    compared: Option<ComparedView>,
+}
+
+/// A full backup, beside what the one before it and its increments make.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ComparedView {
+    /// The full backup.
+    full: String,
+    /// When.
+    at: DateTime<Utc>,
+    /// Why no older backup leads to it; `null`: they are the same.
+    out_of_reach: Option<String>,
 }
 
 /// The restore that this system came from.
@@ -212,6 +227,7 @@ impl From<Status> for StatusView {
                 ended: f.ended,
                 succeeded: f.succeeded,
                 rpo_p99_seconds: f.rpo_p99,
+                rpo_worst_seconds: f.rpo_worst,
                 increment_p99_seconds: f.increment_p99,
                 rto_seconds: f.rto,
                 rto_worst_seconds: f.rto_worst,
@@ -221,6 +237,11 @@ impl From<Status> for StatusView {
                 age_seconds: p.age_seconds,
                 backup: p.backup,
                 restore_seconds: p.restore_seconds,
+                compared: p.compared.map(|c| ComparedView {
+                    full: c.full,
+                    at: c.at,
+                    out_of_reach: c.out_of_reach,
+                }),
             }),
             latest: s.latest.into_iter().map(BackupRunView::from).collect(),
             next: s.next.into_iter().map(NextView::from).collect(),

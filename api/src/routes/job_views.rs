@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use switchyard_queue::KindInfo;
 use switchyard_store::jobs::errors::{Acted, ErrorGroup};
 use switchyard_store::jobs::{
-    AttemptRow, JobDetail, JobRow, KindSummary, QueueSummary, Reason, Why, WorkerRow,
+    AttemptRow, EffectRow, JobDetail, JobRow, KindSummary, QueueSummary, Reason, Why, WorkerRow,
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ pub(crate) struct JobView {
     queue: String,
     /// Fair-share key within the queue; empty for none.
     partition: String,
+    /// The key under whose limit it runs besides those of queue and partition; empty for none.
+    limit_key: String,
     /// `available`, `running`, `scheduled`, `retryable`, `pending`, `discarded`, `quarantined`,
     /// `completed` or `cancelled`.
     #[schema(example = "completed")]
@@ -72,6 +74,7 @@ impl From<JobRow> for JobView {
             kind: j.kind,
             queue: j.queue,
             partition: j.partition,
+            limit_key: j.limit_key,
             state: j.state.to_string(),
             priority: j.priority,
             attempt: j.attempt,
@@ -134,12 +137,36 @@ pub(crate) struct JobDetailView {
     args: Value,
     /// Oldest first. The attempt that finished the job is the job itself.
     attempts: Vec<AttemptView>,
+    /// What it did outside the database, in the order in which that was begun; at most 1,000.
+    effects: Vec<EffectView>,
 }
 
 impl From<JobDetail> for JobDetailView {
     fn from(d: JobDetail) -> Self {
         let attempts = d.attempts.into_iter().map(AttemptView::from).collect();
-        Self { job: d.row.into(), args: d.args, attempts }
+        let effects = d.effects.into_iter().map(EffectView::from).collect();
+        Self { job: d.row.into(), args: d.args, attempts, effects }
+    }
+}
+
+/// An effect outside the database: a message that was sent, say.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct EffectView {
+    /// What names it for good.
+    #[schema(example = "message 0198c0de-0000-7000-8000-000000000001")]
+    key: String,
+    /// `under_way` (the running attempt has begun it), `done`, `failed` (it certainly was not done)
+    /// or `in_doubt`: it may have been done or not, because an attempt ended without a result.
+    #[schema(example = "done")]
+    state: &'static str,
+    begun_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<EffectRow> for EffectView {
+    fn from(e: EffectRow) -> Self {
+        let EffectRow { key, state, begun_at, updated_at } = e;
+        Self { key, state: state.as_str(), begun_at, updated_at }
     }
 }
 
@@ -163,14 +190,20 @@ pub(crate) struct WhyView {
 /// One thing that keeps a job from running, or explains where it is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ReasonView {
-    /// A stable word.
+    /// A stable word. What somebody has to see to: `queue_paused`, `partition_paused`, `kind_paused`,
+    /// `queue_unserved`, `kind_unknown`, `kind_not_in_queue`, `workers_quiet`, `no_scheduler`, `parked`,
+    /// `quarantined`, `dead_letter`. What passes by itself: `scheduled`, `retryable`, `pending`, `limited`,
+    /// `runs_alone`, `waiting`, `holder_gone`. What is so: `running`, `progress`, `stuck` (silent for too
+    /// long), `cancel_requested`, `completed`, `cancelled`.
     #[schema(example = "queue_paused")]
     code: &'static str,
     /// One sentence for people.
     #[schema(example = "Its queue `leads` is paused.")]
     message: String,
     /// What to do about it.
-    #[schema(example = "Resume the queue when what it was paused for is over.")]
+    #[schema(
+        example = "Resume the queue when what it was paused for is over (`switchyard queues resume`)."
+    )]
     remedy: &'static str,
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod leads;
 pub(crate) mod limits;
 pub(crate) mod line;
 pub(crate) mod metrics;
+mod once;
 pub(crate) mod own_leads;
 pub(crate) mod portal_doors;
 pub(crate) mod portal_steer;

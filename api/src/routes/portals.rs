@@ -15,7 +15,7 @@ use switchyard_domain::portal::{ApiKeyPlace, PortalSettings};
 use switchyard_domain::secrets::{
     MasterKey, PORTAL_SIGNING, hash_api_key, hash_credential, new_api_key,
 };
-use switchyard_domain::signature::SigningSecrets;
+use switchyard_domain::signature::{SignatureScheme, SigningSecrets};
 use switchyard_store::portals::{self, NewPortal, Portal};
 use switchyard_store::{Scope, Tx};
 use utoipa::ToSchema;
@@ -212,13 +212,22 @@ fn merged(
         let message = "send `api_key` or `new_api_key`, not both".to_owned();
         return Err(refuse("contradiction", message));
     }
-    let keyless = takes_key && !has_key && settings.signature.is_none();
+    // Who signs needs a key only if the settings say where it stands: then both must hold.
+    let wanted = settings.signature.is_none() || raw.get("api_key").is_some();
+    let keyless = takes_key && !has_key && wanted;
     let fresh = change.new_api_key || (keyless && chosen.is_none());
     let api_key = fresh.then(|| new_api_key().to_string());
     let sealed = change.signing_secret.map(|s| seal(&settings, &s, keys)).transpose()?;
     let has_secret = sealed.is_some() || stands.is_some_and(|p| p.signing_secret.is_some());
     if settings.signature.is_some() && !has_secret {
         return Err(refuse("required", "a portal that signs needs `signing_secret`".to_owned()));
+    }
+    if let (Some(scheme), None, Some(portal)) = (&settings.signature, &sealed, stands)
+        && !fits(scheme, portal, keys)
+    {
+        let message = "the signing secret that is stored does not fit this scheme: send \
+                       `signing_secret` with it";
+        return Err(refuse("secret_unfit", message.to_owned()));
     }
     let asks = settings.door.handshake.as_ref().is_some_and(|h| h.token.is_some());
     let has_token = stands.is_some_and(|p| p.verify_token_hash.is_some());
@@ -235,6 +244,16 @@ fn merged(
         signing_secret: sealed,
     };
     Ok((new, api_key))
+}
+
+/// Whether the stored signing secret is one that this scheme can use.
+fn fits(scheme: &SignatureScheme, portal: &Portal, keys: &MasterKey) -> bool {
+    let stored = portal.signing_secret.as_ref();
+    let plain = stored.and_then(|sealed| keys.open(PORTAL_SIGNING, sealed).ok());
+    plain
+        .as_deref()
+        .and_then(|plain| std::str::from_utf8(plain).ok())
+        .is_some_and(|text| SigningSecrets::parse(scheme, text).is_ok())
 }
 
 fn seal(

@@ -8,7 +8,7 @@ use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use switchyard_queue::KindInfo;
-use switchyard_store::jobs;
+use switchyard_store::jobs::{self, Drained};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,10 +18,13 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(list))
         .routes(routes!(pause))
         .routes(routes!(pause_partition))
+        .routes(routes!(drain))
+        .routes(routes!(drain_partition))
         .routes(routes!(weigh))
         .routes(routes!(kinds))
         .routes(routes!(pause_kind))
         .routes(routes!(resume_kind))
+        .routes(routes!(drain_kind))
         .routes(routes!(workers))
         .routes(routes!(quiet))
 }
@@ -83,6 +86,62 @@ async fn pause_partition(
 ) -> Answer<Pause> {
     jobs::pause_partition(&api.db, &queue, &partition, pause.paused).await?;
     Ok(Reply::ok(if pause.paused { "paused" } else { "resumed" }, pause))
+}
+
+/// How far a drain is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DrainView {
+    /// Nothing new is claimed.
+    #[schema(example = true)]
+    paused: bool,
+    /// Jobs that workers still have in hand.
+    #[schema(example = 2)]
+    running: i64,
+}
+
+async fn drained(api: &Api, what: Drained<'_>) -> Answer<DrainView> {
+    let running = jobs::drain(&api.db, what).await?;
+    let message = if running == 0 { "paused, nothing runs" } else { "paused, jobs still run" };
+    Ok(Reply::ok(message, DrainView { paused: true, running }))
+}
+
+/// Drain a queue
+///
+/// Pauses it, and says how many of its jobs still run. Ask again for how far it is: workers hear of a
+/// pause within a second, so it is drained when `running` has been 0 for that long.
+#[utoipa::path(post, path = "/api/admin/queues/{queue}/drain", tag = "jobs",
+    operation_id = "queue_drain",
+    params(("queue" = String, Path, description = "The queue", example = "leads")),
+    responses(
+        (status = 200, description = "Paused.", body = Envelope<DrainView>),
+        (status = 404, description = "There never was a job in such a queue.",
+            body = ErrorEnvelope)))]
+async fn drain(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath(queue): ApiPath<String>,
+) -> Answer<DrainView> {
+    drained(&api, Drained::Queue(&queue)).await
+}
+
+/// Drain one partition of a queue
+///
+/// As a queue is drained.
+#[utoipa::path(post, path = "/api/admin/queues/{queue}/partitions/{partition}/drain", tag = "jobs",
+    operation_id = "partition_drain",
+    params(("queue" = String, Path, description = "The queue", example = "notifications"),
+        ("partition" = String, Path, description = "The partition: an agency's id, say",
+            example = "0192f0c1-6f1c-7e3f-9d3a-0d6c5a1b2c3d")),
+    responses(
+        (status = 200, description = "Paused.", body = Envelope<DrainView>),
+        (status = 404, description = "There never was a job in such a queue.",
+            body = ErrorEnvelope)))]
+async fn drain_partition(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath((queue, partition)): ApiPath<(String, String)>,
+) -> Answer<DrainView> {
+    drained(&api, Drained::Partition { queue: &queue, partition: &partition }).await
 }
 
 /// A queue's share.
@@ -176,6 +235,24 @@ async fn resume_kind(
 ) -> Answer<KindPauseView> {
     jobs::pause_kind(&api.db, &kind, false).await?;
     Ok(Reply::ok("resumed", KindPauseView { kind, paused: false }))
+}
+
+/// Drain a kind of job
+///
+/// As a queue is drained: its jobs in every queue.
+#[utoipa::path(post, path = "/api/admin/kinds/{kind}/drain", tag = "jobs",
+    operation_id = "kind_drain",
+    params(("kind" = String, Path, description = "The kind", example = "notify.whatsapp")),
+    responses(
+        (status = 200, description = "Paused.", body = Envelope<DrainView>),
+        (status = 404, description = "No worker ever declared such a kind.",
+            body = ErrorEnvelope)))]
+async fn drain_kind(
+    State(api): State<Api>,
+    _: Caller<QueuesManage>,
+    ApiPath(kind): ApiPath<String>,
+) -> Answer<DrainView> {
+    drained(&api, Drained::Kind(&kind)).await
 }
 
 /// List worker processes

@@ -22,6 +22,8 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         // Some senders put; the documentation need not say everything twice.
         .route("/api/webhooks/{portal_code}", put(deliver))
         .route("/api/webhooks/{portal_code}/{*rest}", put(deliver_below))
+        // Pasted with a slash at its end, the address is still the portal's.
+        .route("/api/webhooks/{portal_code}/", put(deliver).post(deliver).get(ask))
 }
 
 /// The two doors that every delivery needs.

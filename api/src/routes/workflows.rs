@@ -1,18 +1,19 @@
 //! Workflows: start one, look at them, cancel one.
 
-use super::jobs_enqueue::{NewJobRequest, Once, secret};
+use super::jobs_enqueue::Once;
 use super::workflow_views::{StartedView, WorkflowDetailView, WorkflowView};
 use crate::auth::{Caller, JobsEnqueue, JobsManage, JobsRead};
 use crate::envelope::{Envelope, Page};
 use crate::extract::{ApiPath, ApiQuery, BatchJson, IdempotencyKey, Paging, paged};
+use crate::orders::{NewWorkflowRequest, secret};
 use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply, RequestContext};
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
-use switchyard_queue::{FailurePolicy, NewJob, Workflow, WorkflowId, WorkflowState};
+use switchyard_queue::{WorkflowId, WorkflowState};
 use switchyard_store::workflows::{self, Refusal, WorkflowFilter};
 use switchyard_store::{Scope, StoreFault, requests};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -26,65 +27,6 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(start))
         .routes(routes!(show))
         .routes(routes!(cancel))
-}
-
-/// A workflow to be started.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewWorkflowRequest {
-    /// For people; need not be unique.
-    #[schema(example = "onboard")]
-    name: String,
-    /// What a failure means for the rest: `cancel_rest`, `hold` or `continue`.
-    #[schema(value_type = String, example = "cancel_rest")]
-    #[serde(default)]
-    policy: FailurePolicy,
-    /// 1 to 10,000 jobs; all of them are enqueued, or none.
-    jobs: Vec<NewNodeRequest>,
-}
-
-/// One job of it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewNodeRequest {
-    /// Its name in the workflow.
-    #[schema(example = "rescan")]
-    node: String,
-    /// The names of those that it waits for.
-    #[schema(example = json!([]))]
-    #[serde(default)]
-    after: Vec<String>,
-    /// The job.
-    job: NewJobRequest,
-}
-
-impl NewWorkflowRequest {
-    /// The jobs in their order, and what makes a workflow of them.
-    fn into_parts(self, api: &Api) -> Result<(Vec<NewJob>, Shape), ApiError> {
-        let flow = Workflow::new(self.name).policy(self.policy);
-        let mut shape = Shape { flow, nodes: Vec::with_capacity(self.jobs.len()) };
-        let mut jobs = Vec::with_capacity(self.jobs.len());
-        for NewNodeRequest { node, after, job } in self.jobs {
-            jobs.push(job.into_job(api).map_err(|why| {
-                ApiError::unprocessable("invalid_job", format!("job `{node}`: {why}"))
-            })?);
-            shape.nodes.push((node, after));
-        }
-        Ok((jobs, shape))
-    }
-}
-
-/// A workflow that lacks its jobs: the name of each, and which it waits for.
-struct Shape {
-    flow: Workflow,
-    nodes: Vec<(String, Vec<String>)>,
-}
-
-impl Shape {
-    fn with(self, jobs: Vec<NewJob>) -> Workflow {
-        let nodes = self.nodes.into_iter().zip(jobs);
-        nodes.fold(self.flow, |flow, ((node, after), job)| flow.add_after(node, job, after))
-    }
 }
 
 /// Start a workflow
@@ -111,8 +53,9 @@ async fn start(
     BatchJson(new): BatchJson<NewWorkflowRequest>,
 ) -> Answer<StartedView> {
     let asked = json!(new);
-    let (jobs, shape) = new.into_parts(&api)?;
-    let jobs = secret(&api, jobs).await?;
+    let parts = new.into_parts(&*api.registry);
+    let (jobs, shape) = parts.map_err(|why| ApiError::unprocessable("invalid_job", why))?;
+    let jobs = secret(&api.db, &*api.registry, jobs).await?;
     let once = Once::of(&api, &caller, key, &asked, &jobs);
     let flow = shape.with(jobs).caused_by(Some(context.trace), Some(&context.request_id));
     let mut tx = api.db.begin(Scope::Platform).await?;

@@ -185,7 +185,9 @@ async fn main() {
             support::server::execute(&mut connection, &sql).await;
         }
         let since = Instant::now();
-        let made = incremental(&config, &vault.vault, &Silent).await.expect("an increment");
+        let made = incremental(&config, &vault.vault, BTreeMap::new(), &Silent)
+            .await
+            .expect("an increment");
         let (took, made) = (since.elapsed(), made.expect("a manifest"));
         let per = made.stored_bytes() * 10 / changes(&made).max(1);
         let (whole, tenth, peak) = (per / 10, per % 10, peak());
@@ -197,6 +199,6 @@ async fn main() {
         }
     }
     let since = Instant::now();
-    incremental(&config, &vault.vault, &Silent).await.expect("an increment");
+    incremental(&config, &vault.vault, BTreeMap::new(), &Silent).await.expect("an increment");
     report("increment, idle", since.elapsed(), 0, "");
 }

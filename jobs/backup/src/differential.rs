@@ -4,10 +4,11 @@
 use crate::apply::{Fate, Flow, Rows, Sieve, Step, TableBatch, Until, Wanted};
 use crate::change::{Change, Value};
 use crate::format::{ChangeReader, ChangeWriter, layout, put_manifest};
+use crate::full::{FILES_NOTE, SLOT_NOTE};
 use crate::leftovers::or_take_back;
 use crate::model::{BackupId, FORMAT, Kind, Lsn, Manifest, Object};
 use crate::restore::{GONE_NOTE, gone_since};
-use crate::shelf::Chain;
+use crate::shelf::{Chain, SNAPSHOT_LSN};
 use crate::{BackupFault, Progress, Shelf, Vault};
 use chrono::Utc;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub async fn differential(vault: &Vault, progress: &dyn Progress) -> Result<Mani
     let shelf = Shelf::load(vault).await?;
     let full = shelf.newest_full().ok_or_else(|| BackupFault::FullNeeded {
         why: "there is none that a differential could go on from".to_owned(),
+        planned: false,
     })?;
     let chain = shelf.longest(full);
     match (&chain.differential, chain.increments.last()) {
@@ -104,7 +106,7 @@ fn manifest(
     let manifests: Vec<&Manifest> = chain.manifests().map(AsRef::as_ref).collect();
     let last = chain.increments.last().unwrap_or(&chain.full);
     let gone = gone_since(&manifests)?;
-    let mut notes = BTreeMap::new();
+    let mut notes = said_by_others(last);
     if !gone.is_empty() {
         let note = serde_json::to_string(&gone).map_err(|e| BackupFault::Machine {
             doing: "writing a manifest".to_owned(),
@@ -140,6 +142,14 @@ fn manifest(
         recipients: vault.keys.recipient_texts(),
         notes,
     })
+}
+
+/// What others had to say in the newest manifest of the chain: this one is of the same moment. Notes of
+/// how a backup itself was made are left out.
+fn said_by_others(newest: &Manifest) -> BTreeMap<String, String> {
+    let own = [SLOT_NOTE, FILES_NOTE, SNAPSHOT_LSN, GONE_NOTE];
+    let others = newest.notes.iter().filter(|(key, _)| !own.contains(&key.as_str()));
+    others.map(|(key, note)| (key.clone(), note.clone())).collect()
 }
 
 /// Files of compacted changes. Rows that change their key while a large value stays untouched stand

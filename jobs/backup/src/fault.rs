@@ -60,6 +60,8 @@ pub enum BackupFault {
     FullNeeded {
         /// What happened: the schema was changed, no full backup is there.
         why: String,
+        /// It was to be expected: somebody changed the schema, as migrations do.
+        planned: bool,
     },
     /// A key is missing, or is none.
     #[error("{problem}; {remedy}")]

@@ -34,7 +34,8 @@ const TRIES: u32 = 10;
 pub(crate) const DEADLOCKS: u32 = 5;
 
 /// Writes what was committed since the newest increment. An idle database gives an empty one: it proves
-/// that the backups are as new as it says, and lets the server drop its log.
+/// that the backups are as new as it says, and lets the server drop its log. `notes` are put into the
+/// manifest; they are to be older than what this backs up.
 ///
 /// # Errors
 /// [`BackupFault::FullNeeded`] if an increment could not be restored; [`BackupFault::SlotLost`], also
@@ -43,20 +44,22 @@ pub(crate) const DEADLOCKS: u32 = 5;
 pub async fn incremental(
     source: &SourceConfig,
     vault: &Vault,
+    notes: BTreeMap<String, String>,
     progress: &dyn Progress,
 ) -> Result<Option<Manifest>, BackupFault> {
     for _ in 0..DEADLOCKS {
-        match attempt(source, vault, progress).await {
+        match attempt(source, vault, notes.clone(), progress).await {
             Err(fault) if fault.is_deadlock() => progress.step("beginning anew after a deadlock"),
             ended => return ended,
         }
     }
-    attempt(source, vault, progress).await
+    attempt(source, vault, notes, progress).await
 }
 
 async fn attempt(
     source: &SourceConfig,
     vault: &Vault,
+    mut notes: BTreeMap<String, String>,
     progress: &dyn Progress,
 ) -> Result<Option<Manifest>, BackupFault> {
     let mut connection = source.connect().await?;
@@ -70,14 +73,17 @@ async fn attempt(
     }
     let (mark, catalogue) = mark_at_rest(&mut connection, source).await?;
     if !source::in_step(&mut connection, source, &catalogue).await? {
-        return Err(full_needed("the tables that are published are not those that there are"));
+        return Err(schema_changed("the tables that are published are not those that there are"));
     }
     // After the position was noted: what changed the schema up to there shows.
     let dump = schema::dump(&mut connection, source).await?;
     if dump.hash != base.full.source.schema {
-        return Err(full_needed("the schema was changed since the newest full backup"));
+        return Err(schema_changed("the schema was changed since the newest full backup"));
     }
     let identity = source::identify(&mut connection, dump.hash).await?;
+    if identity.migration != base.full.source.migration {
+        return Err(schema_changed("a migration was applied since the newest full backup"));
+    }
     gaps::attached_with_rows(&mut connection, &base, &catalogue).await?;
 
     progress.step("reading the log");
@@ -94,10 +100,11 @@ async fn attempt(
         Err(fault) if fault.is_internal() => return Err(given_up(source, &slot, &fault).await),
         captured => captured?,
     };
-    gaps::emptied_by_itself(&base, &catalogue, &captured.truncated)?;
+    gaps::rewritten(&base, &catalogue, &captured.truncated)?;
 
     let sequences = source::sequences(&mut connection, &catalogue).await?;
     let to = mark.upto.max(captured.end);
+    notes.insert(FILES_NOTE.to_owned(), files_note(&catalogue));
     let manifest = Manifest {
         format: FORMAT,
         id,
@@ -116,7 +123,7 @@ async fn attempt(
             sequences,
         },
         recipients: vault.keys.recipient_texts(),
-        notes: BTreeMap::from([(FILES_NOTE.to_owned(), files_note(&catalogue))]),
+        notes,
         partitions: catalogue.partitions,
     };
     progress.step("writing the manifest");
@@ -258,5 +265,10 @@ pub(crate) async fn newest_increment(
 }
 
 pub(crate) fn full_needed(why: &str) -> BackupFault {
-    BackupFault::FullNeeded { why: why.to_owned() }
+    BackupFault::FullNeeded { why: why.to_owned(), planned: false }
+}
+
+/// The same after a change of the schema, which is no failure.
+pub(crate) fn schema_changed(why: &str) -> BackupFault {
+    BackupFault::FullNeeded { why: why.to_owned(), planned: true }
 }

@@ -62,10 +62,49 @@ pub struct Pruned {
     pub refused: Vec<Problem>,
     /// Manifests that are not to be trusted. Neither they nor the files beside them were touched.
     pub problems: Vec<Problem>,
+    /// Why it was not reckoned as of the moment that the clock says.
+    pub doubt: Option<String>,
+}
+
+/// The moments that are reckoned with.
+struct Reckoned {
+    /// Retention looks back from it.
+    now: DateTime<Utc>,
+    /// What runs that were stopped left before it is taken away.
+    leftovers: DateTime<Utc>,
+    doubt: Option<String>,
+}
+
+impl Reckoned {
+    /// A clock that is far ahead of the newest thing in the archive is not believed: to it every backup
+    /// would be old, and what a run is just writing, too.
+    fn of(shelf: &Shelf, now: DateTime<Utc>) -> Self {
+        let finished = shelf.all().iter().map(|m| m.finished);
+        let newest = finished.chain(shelf.entries().iter().map(|e| e.modified)).max();
+        let Some(newest) = newest else {
+            return Self { now, leftovers: now - patience(), doubt: None };
+        };
+        let most = newest + patience();
+        let doubt = (now > most).then(|| {
+            format!(
+                "this machine's clock says {}, but nothing in the archive is newer than {}: retention went by \
+                 {}. Set the clock, or, if it is right, take a backup and prune again",
+                shown(now),
+                shown(newest),
+                shown(most)
+            )
+        });
+        Self { now: now.min(most), leftovers: now.min(newest) - patience(), doubt }
+    }
+}
+
+fn shown(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Takes away what the policy does not want. A backup's manifest goes first, so that whatever is there is whole
-/// at every moment, also if this is killed; a later run takes the rest.
+/// at every moment, also if this is killed; a later run takes the rest. `now` counts up to a day after the
+/// newest thing in the archive ([`Pruned::doubt`]).
 ///
 /// # Errors
 /// The archive does not answer, or no key is set by which signatures could be checked. What it refuses is no
@@ -77,13 +116,15 @@ pub async fn prune(
     dry_run: bool,
 ) -> Result<Pruned, BackupFault> {
     let shelf = Shelf::load(vault).await?;
+    let Reckoned { now, leftovers, doubt } = Reckoned::of(&shelf, now);
     let Decision { kept, dropped } = decide(&shelf, policy, now);
-    let orphans = orphans::find(&shelf, now - patience());
+    let orphans = orphans::find(&shelf, leftovers);
     let mut pruned = Pruned {
         dry_run,
         kept,
         orphans: orphans.iter().map(|e| e.key.clone()).collect(),
         problems: shelf.problems().to_vec(),
+        doubt,
         ..Pruned::default()
     };
     for gone in dropped {
@@ -99,7 +140,7 @@ pub async fn prune(
         }
     }
     if !dry_run {
-        pruned.unfinished = vault.archive.sweep(now - patience()).await?;
+        pruned.unfinished = vault.archive.sweep(leftovers).await?;
     }
     Ok(pruned)
 }

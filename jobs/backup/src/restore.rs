@@ -52,6 +52,11 @@ pub enum Destination {
         /// Its name.
         name: String,
     },
+    /// One that is made for it, or, if it is there, has nothing in it.
+    NewOrEmpty {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// What to restore, and where to.

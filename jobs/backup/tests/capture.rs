@@ -26,7 +26,10 @@ async fn full_of(config: &SourceConfig, vault: &Vault) -> Manifest {
 }
 
 async fn increment_of(config: &SourceConfig, vault: &Vault) -> Manifest {
-    incremental(config, vault, &Silent).await.expect("an increment").expect("a manifest")
+    incremental(config, vault, BTreeMap::new(), &Silent)
+        .await
+        .expect("an increment")
+        .expect("a manifest")
 }
 
 fn sums_in(full: &Manifest) -> BTreeMap<String, Sums> {
@@ -94,7 +97,7 @@ async fn follow(
     full: &mut Manifest,
     increments: &mut Vec<Manifest>,
 ) {
-    match incremental(config, vault, &Silent).await {
+    match incremental(config, vault, BTreeMap::new(), &Silent).await {
         Ok(increment) => increments.push(increment.expect("a manifest")),
         Err(BackupFault::SlotLost { why, .. }) if why.contains("could not map filenode") => {
             eprintln!("{why}");

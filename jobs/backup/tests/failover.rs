@@ -20,7 +20,7 @@ const SMALL: &str = "
     insert into b (a, t) select g, md5(g::text) from generate_series(1, 500) g;";
 
 async fn full_needed(kit: &Kit) -> String {
-    match incremental(&kit.config, &kit.vault, &Silent).await {
+    match incremental(&kit.config, &kit.vault, BTreeMap::new(), &Silent).await {
         Err(fault @ BackupFault::FullNeeded { .. }) => fault.to_string(),
         other => panic!("an increment went over the failover: {other:?}"),
     }

@@ -122,7 +122,7 @@ async fn a_full_disk_is_told_leaves_nothing_that_counts_and_is_no_matter_once_th
     kit.source.run("update much set t = reverse(t) || md5(t)").await;
     disk.fill(1 << 20);
     for _ in 0..2 {
-        is_full(incremental(&kit.config, &kit.vault, &Silent).await);
+        is_full(incremental(&kit.config, &kit.vault, BTreeMap::new(), &Silent).await);
         nothing_more(&disk, &there).await;
     }
     // Meanwhile what was finished restores.
@@ -130,7 +130,7 @@ async fn a_full_disk_is_told_leaves_nothing_that_counts_and_is_no_matter_once_th
     // Not even a manifest fits.
     disk.make_room();
     disk.fill(0);
-    is_full(incremental(&kit.config, &kit.vault, &Silent).await);
+    is_full(incremental(&kit.config, &kit.vault, BTreeMap::new(), &Silent).await);
     assert_eq!(Shelf::load(&kit.vault).await.unwrap().all().len(), 2);
     disk.make_room();
     kit.increment().await;

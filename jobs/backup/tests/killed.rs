@@ -4,7 +4,7 @@
 
 mod support;
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +45,7 @@ async fn change(kit: &Kit) -> Contents {
 /// Takes an increment, however long the server takes to see that the process before is dead; what it has.
 async fn goes_on(kit: &Kit) -> Contents {
     for _ in 0..20 {
-        match incremental(&kit.config, &kit.vault, &Silent).await {
+        match incremental(&kit.config, &kit.vault, BTreeMap::new(), &Silent).await {
             Ok(_) => return contents(&kit.source).await,
             Err(BackupFault::SlotBusy { .. }) => {}
             Err(fault) => panic!("it does not go on: {fault}"),
@@ -202,7 +202,12 @@ async fn a_prune_that_is_killed_at_any_step_leaves_no_gap_and_the_next_one_ends_
     let kit = Kit::new(SMALL).await;
     let finished = old_and_new(&kit).await;
     // Old enough for what killed runs have left.
-    let now = Utc::now() + TimeDelta::days(3);
+    let now = Utc::now();
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 24 * 3600);
+    for file in kit.files() {
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        file.set_modified(then).unwrap();
+    }
     let chain = Shelf::load(&kit.vault).await.unwrap().chain_for(&Target::Newest).unwrap();
     let mut expected = None;
     let mut calls = 0;

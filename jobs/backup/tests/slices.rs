@@ -33,7 +33,7 @@ fn ended(days: i32, many: i32) -> String {
 }
 
 async fn increment(kit: &Kit) -> Manifest {
-    let taken = incremental(&kit.config, &kit.vault, &Silent).await;
+    let taken = incremental(&kit.config, &kit.vault, BTreeMap::new(), &Silent).await;
     taken.expect("an increment").expect("a manifest")
 }
 

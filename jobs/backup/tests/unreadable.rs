@@ -23,7 +23,7 @@ async fn a_log_that_is_damaged_on_the_disk_asks_for_a_full_backup_which_goes_on_
     let config = SourceConfig::new(database.url());
     let vault = &TestVault::new().vault;
     full(&config, vault, BTreeMap::new(), &Silent).await.expect("a full backup");
-    incremental(&config, vault, &Silent).await.expect("an increment");
+    incremental(&config, vault, BTreeMap::new(), &Silent).await.expect("an increment");
 
     // The end of a file of the log that the next increment has to read, and that is not written to again.
     database.run("select pg_switch_wal(); checkpoint").await;
@@ -40,7 +40,7 @@ async fn a_log_that_is_damaged_on_the_disk_asks_for_a_full_backup_which_goes_on_
         .expect("a file of the log");
     file.write_all_at(&[0xAA; 64 * 1024], 512 * 1024).unwrap();
 
-    match incremental(&config, vault, &Silent).await {
+    match incremental(&config, vault, BTreeMap::new(), &Silent).await {
         Err(fault @ BackupFault::SlotLost { .. }) => {
             let said = fault.to_string();
             assert!(!fault.is_transient(), "{said}");
@@ -54,7 +54,8 @@ async fn a_log_that_is_damaged_on_the_disk_asks_for_a_full_backup_which_goes_on_
     assert_eq!(slot_health(&config).await.unwrap().wal_status, "missing");
     let second = full(&config, vault, BTreeMap::new(), &Silent).await.expect("a full backup");
     database.run("delete from s.t where id < 200").await;
-    let one = incremental(&config, vault, &Silent).await.expect("an increment").unwrap();
+    let one =
+        incremental(&config, vault, BTreeMap::new(), &Silent).await.expect("an increment").unwrap();
     let into = server.database().await;
     restore(&into, vault, &second, &[one], None).await;
     assert_eq!(sums(&into).await, sums(&database).await);

@@ -4,13 +4,13 @@
 //! ledger: the group's totals give its line. Whatever else comes makes its group be evaluated anew
 //! and each line that changed be posted as a difference.
 
-use crate::commission_entries::{Changed, entry_of};
+use crate::commission_entries::{Changed, cause, entry_of};
 use crate::commission_gather::Batch;
 use crate::commission_plans::Plans;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use switchyard_domain::commission::{
-    Accumulator, CommissionEvent, KindWord, Line, Reason, evaluate,
+    Accumulator, CommissionEvent, EventKind, KindWord, Line, PeriodKey, Reason, evaluate,
 };
 use switchyard_domain::money::Money;
 use switchyard_domain::{AgencyId, AgentId, CommissionEventId, LeadId};
@@ -151,6 +151,11 @@ async fn write(
     Ok(booked)
 }
 
+/// The first conversion of events in the order of time.
+fn first_deal(sorted: &[CommissionEvent]) -> Option<&CommissionEvent> {
+    sorted.iter().find(|e| e.kind == EventKind::Converted)
+}
+
 /// A group with what is new in it.
 struct Part {
     key: GroupKey,
@@ -162,6 +167,8 @@ struct Part {
 struct Work {
     plans: Plans,
     decisions: Vec<EventRow>,
+    /// Decisions that are new.
+    decided: Vec<CommissionEvent>,
     parts: BTreeMap<GroupId, Part>,
     changed: Vec<Changed>,
     saved: Vec<NewTotals>,
@@ -190,6 +197,7 @@ impl Work {
         let mut work = Self {
             plans,
             decisions,
+            decided: batch.decisions.iter().map(|d| d.event.clone()).collect(),
             parts: BTreeMap::new(),
             changed: Vec::new(),
             saved: Vec::new(),
@@ -267,6 +275,11 @@ impl Work {
         let mut anew = Vec::new();
         for (id, mut part) in std::mem::take(&mut self.parts) {
             part.new.sort_by_key(|e| (e.occurred_at, e.id));
+            if part.standing.is_none()
+                && let Some(first) = first_deal(&part.new)
+            {
+                part.key = self.plans.begun_with(&part.key, first);
+            }
             if !self.advance(&part)? {
                 anew.push((id, part));
             }
@@ -285,8 +298,9 @@ impl Work {
             events.values().flatten().map(|r| r.event.id).collect();
         touched.extend(anew.iter().flat_map(|(_, part)| part.new.iter().map(|e| e.id)));
         let mut held = ledger::held(tx, &touched).await?;
-        for (id, part) in anew {
+        for (id, mut part) in anew {
             let old = events.remove(&id).unwrap_or_default();
+            self.begin_again(&mut part, &old);
             self.evaluate(id, &part, old, &mut held)?;
         }
         Ok(())
@@ -339,6 +353,22 @@ impl Work {
         self.settled.push(Settle { id, state, group: Some(group), reason: None });
     }
 
+    /// A lifetime keeps the version of its first deal. If a deal came that is earlier than all before, that
+    /// one's version counts, so that it does not matter in which order they come. Versions that were added
+    /// since change nothing: whoever was first before stays under the version of then.
+    fn begin_again(&self, part: &mut Part, old: &[EventRow]) {
+        if part.key.period != PeriodKey::Lifetime {
+            return;
+        }
+        let place = |e: &CommissionEvent| (e.occurred_at, e.id);
+        let new = first_deal(&part.new);
+        let before = old.iter().map(|row| &row.event).filter(|e| e.kind == EventKind::Converted);
+        let before = before.filter(|e| part.new.iter().all(|n| n.id != e.id)).map(place).min();
+        if let Some(first) = new.filter(|e| before.is_none_or(|before| place(e) < before)) {
+            part.key = self.plans.begun_with(&part.key, first);
+        }
+    }
+
     fn evaluate(
         &mut self,
         id: GroupId,
@@ -354,6 +384,8 @@ impl Work {
             events.push(row.event);
         }
         let facts = events.len();
+        let decided = self.decided.iter().filter(|d| d.agent == part.key.agent);
+        let decided: Vec<CommissionEvent> = decided.cloned().collect();
         let own = self.decisions.iter().filter(|d| d.event.agent == part.key.agent);
         events.extend(own.map(|d| d.event.clone()));
         let rules = self.plans.rules(&part.key);
@@ -379,7 +411,8 @@ impl Work {
             }
             let held = held.remove(&event.id).unwrap_or_default();
             let line = lines.remove(&event.id);
-            self.changed.push(Changed { key: part.key, event: event.clone(), line, held });
+            let cause = cause(&part.new, &decided, event.of.unwrap_or(event.id));
+            self.changed.push(Changed { key: part.key, event: event.clone(), line, held, cause });
         }
         let totals = found.accumulators.into_iter().find(|a| a.period == part.key.period);
         self.saved.push(NewTotals {

@@ -1,22 +1,26 @@
 //! `commission.close_period`: closes a month of an agency's books.
 
+use crate::commission_statement::CommissionStatement;
 use crate::fault::OrFail;
 use crate::{Platform, queues};
-use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_domain::AgencyId;
 use switchyard_queue::{
     Context, Job, JobError, JobResult, NewJob, Options, Outcome, QueueName, Retention,
 };
-use switchyard_store::ledger::{self, ClosedPeriod};
+use switchyard_store::ledger::{self, AccountKind, ClosedPeriod, Figure, Owner};
 use switchyard_store::{Scope, StoreFault, Tx, commissions};
 
 /// How long events that wait for their booking may hold a close up before they count as late.
 const PATIENCE: Duration = Duration::from_secs(3600);
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long a month that is over stays open.
+const DAYS_LEFT: TimeDelta = TimeDelta::days(2);
 
-/// Closes a month; without an agency, of every agency; without a month, the one before this.
+/// Closes a month; without an agency, of every agency; without a month, the one before this, or before the
+/// last one in a month's first two days: what arrives in them still counts in the month before.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClosePeriod {
@@ -47,7 +51,7 @@ pub fn month_of(day: NaiveDate) -> NaiveDate {
 
 impl ClosePeriod {
     fn month(&self, now: DateTime<Utc>) -> NaiveDate {
-        let this = month_of(now.date_naive());
+        let this = month_of((now - DAYS_LEFT).date_naive());
         let before = this.checked_sub_months(Months::new(1)).unwrap_or(this);
         self.month.map_or(before, month_of)
     }
@@ -61,12 +65,46 @@ impl ClosePeriod {
         agency: AgencyId,
         month: NaiveDate,
         now: DateTime<Utc>,
-    ) -> Result<ClosedPeriod, CloseFault> {
+    ) -> Result<Closing, CloseFault> {
         let month = month_of(month);
         if month >= month_of(now.date_naive()) {
             return Err(CloseFault::NotOver(month));
         }
-        Ok(ledger::close(tx, agency, month).await?)
+        let (period, first) = ledger::close_once(tx, agency, month).await?;
+        Ok(Closing { period, first })
+    }
+}
+
+/// A month that is closed.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// Its figures.
+    pub period: ClosedPeriod,
+    /// It was open before.
+    pub first: bool,
+}
+
+impl Closing {
+    /// The jobs that e-mail the statements of everybody for whom something was booked in the month, to be
+    /// enqueued in the transaction that closes it, where statements are mailed. None if it was closed
+    /// before, so that nobody gets one twice.
+    ///
+    /// # Errors
+    /// If the arguments cannot be written as JSON.
+    pub fn statements(&self) -> Result<Vec<NewJob>, serde_json::Error> {
+        let ClosedPeriod { agency, month, figures, .. } = &self.period;
+        let booked = figures.iter().filter(|f| f.kind == AccountKind::Payable && f.postings > 0);
+        let statement = |figure: &Figure| {
+            let agent = match figure.owner()? {
+                Owner::Agency(_) => None,
+                Owner::Agent(id) => Some(id),
+                Owner::Platform => return None,
+            };
+            let currency = figure.currency.parse().ok()?;
+            Some(CommissionStatement { agency: *agency, agent, month: *month, currency })
+        };
+        let all = booked.filter(|_| self.first).filter_map(statement);
+        all.map(|statement| statement.job()).collect()
     }
 }
 
@@ -106,9 +144,41 @@ impl Job for ClosePeriod {
             return Ok(Outcome::Snooze(PAUSE));
         }
         match Self::close(&mut tx, agency, month, now).await {
-            Ok(_) => tx.done().await,
+            Ok(closing) => {
+                if cx.state().mail_statements {
+                    let jobs = closing.statements().or_fail()?;
+                    let jobs = jobs.into_iter().map(|job| cx.follow_up(job)).collect();
+                    tx.enqueue_all(jobs).await.or_fail()?;
+                }
+                tx.done().await
+            }
             Err(CloseFault::Store(fault)) => Err(fault.into_job_error()),
             Err(fault) => Err(JobError::permanent(fault)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_queue::MissedPolicy;
+
+    #[test]
+    fn a_month_stays_open_for_two_days_whenever_the_job_runs() {
+        let month = |now: &str| {
+            let now: DateTime<Utc> = now.parse().expect("a time");
+            ClosePeriod::default().month(now).format("%Y-%m").to_string()
+        };
+        assert_eq!(month("2026-12-03T02:10:00Z"), "2026-11");
+        assert_eq!(month("2026-12-31T23:59:59Z"), "2026-11");
+        // Made up for late, when the next month is over too: that one still has its two days.
+        assert_eq!(month("2027-01-02T23:59:59Z"), "2026-11");
+    }
+
+    #[test]
+    fn a_close_that_nobody_was_there_for_is_made_up_for() {
+        let closes = crate::schedules().into_iter().filter(|s| s.kind == ClosePeriod::KIND);
+        let missed: Vec<MissedPolicy> = closes.map(|s| s.missed).collect();
+        assert_eq!(missed, [MissedPolicy::Once]);
     }
 }

@@ -4,9 +4,10 @@ use crate::commission_plans::named;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use switchyard_domain::CommissionEventId;
-use switchyard_domain::commission::{CommissionEvent, Line};
+use switchyard_domain::commission::{Cause, Change, CommissionEvent, Line};
+use switchyard_domain::money::Money;
 use switchyard_store::commissions::GroupKey;
-use switchyard_store::ledger::{Account, AccountId, EntryKind, Held, NewEntry, Owner};
+use switchyard_store::ledger::{Account, AccountId, AccountKind, EntryKind, Held, NewEntry, Owner};
 
 /// An event whose line may have changed.
 pub(crate) struct Changed {
@@ -16,18 +17,34 @@ pub(crate) struct Changed {
     pub(crate) line: Option<Line>,
     /// What was booked for it.
     pub(crate) held: Held,
+    /// What changed the line of an event that was booked before; `None`: it was computed again.
+    pub(crate) cause: Option<Cause>,
 }
 
 impl Changed {
     /// The line of an event that was never booked.
     pub(crate) fn first(key: GroupKey, event: CommissionEvent, line: Line) -> Self {
-        Self { key, event, line: Some(line), held: Held::default() }
+        Self { key, event, line: Some(line), held: Held::default(), cause: None }
     }
 
     /// Nothing was booked for it before.
     pub(crate) fn is_new(&self) -> bool {
         self.held.entries == 0
     }
+}
+
+/// Of what is new in a group, what changed the lines of this deal: an event of its own before others, then
+/// whatever comes first, then a decision about the agent.
+pub(crate) fn cause(
+    new: &[CommissionEvent],
+    decided: &[CommissionEvent],
+    deal: CommissionEventId,
+) -> Option<Cause> {
+    let of = |event: &CommissionEvent| event.of.unwrap_or(event.id);
+    let own = new.iter().find(|event| of(event) == deal);
+    let event = own.or_else(|| new.first()).or_else(|| decided.first())?;
+    let deal = (!event.is_decision()).then(|| of(event));
+    Some(Cause { event: event.id, kind: event.kind.word(), deal })
 }
 
 /// What every account is to hold for a line: the shares, and the platform's expense on the other side.
@@ -49,24 +66,29 @@ pub(crate) fn wanted(line: &Line) -> BTreeMap<AccountId, (Account, i64)> {
 
 /// The entry that makes the ledger hold what the line says; `None` if it does already.
 pub(crate) fn entry_of(changed: &Changed, kind: EntryKind) -> Option<NewEntry> {
-    let Changed { key, event, line, held } = changed;
+    let Changed { key, event, line, held, cause } = changed;
     let wanted = line.as_ref().map(wanted).unwrap_or_default();
     let mut postings = difference(&wanted, held);
     if postings.is_empty() {
         return None;
     }
     // The expense last, so that people read first who gets what.
-    postings
-        .sort_by_key(|(account, _)| account.kind == switchyard_store::ledger::AccountKind::Expense);
+    postings.sort_by_key(|(account, _)| account.kind == AccountKind::Expense);
     let mut why = json!({
         "plan": named(key),
         "line": line.as_ref().map(Line::explained),
         "event": { "id": event.id, "kind": event.kind.word(), "agency": event.agency },
     });
     if held.entries > 0
+        && let Some(currency) = postings.first().map(|(account, _)| account.currency)
         && let Some(members) = why.as_object_mut()
     {
-        members.insert("changes".to_owned(), json!({ "entries": held.entries }));
+        let money = |minor| Money::new(minor, currency);
+        let before = owed(held.amounts.values().map(|(account, amount)| (account, *amount)));
+        let after = owed(wanted.values().map(|(account, amount)| (account, *amount)));
+        let (before, after) = (money(before), money(after));
+        let change = Change { entries: held.entries, before, after, cause: *cause };
+        members.insert("changes".to_owned(), json!(change));
     }
     Some(NewEntry {
         key: entry_key(event.id, held.entries + 1),
@@ -79,6 +101,12 @@ pub(crate) fn entry_of(changed: &Changed, kind: EntryKind) -> Option<NewEntry> {
         explanation: why,
         postings,
     })
+}
+
+/// What all parties together have of it.
+fn owed<'a>(amounts: impl Iterator<Item = (&'a Account, i64)>) -> i64 {
+    let owed = amounts.filter(|(account, _)| account.kind == AccountKind::Payable);
+    owed.fold(0, |sum, (_, amount)| sum.saturating_add(amount))
 }
 
 /// The key of an event's n-th entry.

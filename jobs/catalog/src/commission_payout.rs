@@ -118,7 +118,8 @@ async fn begin(cx: &Context<Platform>, id: PayoutId) -> Result<Begun, JobError> 
         // Result and entry are one commit, so the state was changed by hand; the result is believed.
         EffectState::AlreadyDone(result) => {
             let provider_id = result.get("provider_id").and_then(Value::as_str);
-            let booked = arrived(&mut tx, &payout, provider_id, now).await;
+            let change = Change { provider_id, ..Change::default() };
+            let booked = arrived(&mut tx, &payout, &change, now).await;
             booked.map_err(PayoutFault::into_job_error)?;
             return Ok(Begun::Over(tx.done().await?));
         }
@@ -182,7 +183,8 @@ async fn record_once(
         Ok(made) => {
             let result = json!({ "provider": made.provider, "provider_id": made.provider_id });
             finish(&mut tx, payout.id, EffectOutcome::Done(result)).await?;
-            let booked = arrived(&mut tx, payout, Some(&made.provider_id), now).await;
+            let change = Change { provider_id: Some(&made.provider_id), ..Change::default() };
+            let booked = arrived(&mut tx, payout, &change, now).await;
             booked.map_err(PayoutFault::into_job_error)?;
             return tx.done().await;
         }
@@ -201,7 +203,8 @@ async fn record_once(
         }
         SendFault::Permanent | SendFault::Retry { .. } => {
             finish(&mut tx, payout.id, EffectOutcome::Failed(fault.code.clone())).await?;
-            let booked = returned(&mut tx, payout, &why, now).await;
+            let change = Change { error: Some(&why), ..Change::default() };
+            let booked = returned(&mut tx, payout, &change, now).await;
             booked.map_err(PayoutFault::into_job_error)?;
             if fault.class == SendFault::Permanent {
                 let reason =

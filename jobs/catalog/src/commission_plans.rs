@@ -5,7 +5,9 @@ use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use switchyard_domain::commission::{CommissionEvent, Decision, PeriodKey, Plan, Window};
 use switchyard_domain::{AgencyId, AgentId};
-use switchyard_store::commissions::{self, Assignment, DEFAULT_PLAN, GroupKey, NewPlan, PlanId};
+use switchyard_store::commissions::{
+    self, Assignment, DEFAULT_PLAN, GroupKey, NewPlan, PlanId, PlanVersion,
+};
 use switchyard_store::{StoreFault, Tx};
 
 /// The plans of some agents: assignments, and every version of what may hold.
@@ -23,26 +25,44 @@ impl Plans {
         agents: &BTreeSet<AgentId>,
         more: impl IntoIterator<Item = PlanId>,
     ) -> Result<Self, StoreFault> {
-        let agencies: Vec<_> = agencies.iter().copied().collect();
-        let agents: Vec<_> = agents.iter().copied().collect();
-        let assignments = commissions::assignments_for(tx, &agencies, &agents).await?;
+        let (assignments, mut rows) = rows(tx, agencies, agents, more).await?;
         let standard = PlanId::of_code(DEFAULT_PLAN);
-        let mut wanted: BTreeSet<PlanId> = assignments.iter().map(|a| PlanId(a.plan_id)).collect();
-        wanted.extend(more);
-        wanted.insert(standard);
-        let wanted: Vec<PlanId> = wanted.into_iter().collect();
-        let mut rows = commissions::versions_of(tx, &wanted).await?;
         if !rows.iter().any(|v| v.plan_id == standard.0) {
             let plan = NewPlan { agency: None, code: DEFAULT_PLAN.into(), name: "Standard".into() };
             let rules: Plan = serde_json::from_value(Plan::standard())?;
             commissions::ensure(tx, &plan, &rules).await?;
             rows.extend(commissions::versions(tx, standard).await?);
         }
+        Ok(Self::of_rows(assignments, rows))
+    }
+
+    /// The same for looking only: a standard plan that is not written yet counts as if it were.
+    pub(crate) async fn seen(
+        tx: &mut Tx,
+        agencies: &BTreeSet<AgencyId>,
+        agents: &BTreeSet<AgentId>,
+    ) -> Result<Self, StoreFault> {
+        let (assignments, mut rows) = rows(tx, agencies, agents, []).await?;
+        let standard = PlanId::of_code(DEFAULT_PLAN);
+        if !rows.iter().any(|v| v.plan_id == standard.0) {
+            rows.push(PlanVersion {
+                plan_id: standard.0,
+                version: 1,
+                document: Plan::standard(),
+                valid_from: DateTime::UNIX_EPOCH,
+                created_by: String::new(),
+                created_at: DateTime::UNIX_EPOCH,
+            });
+        }
+        Ok(Self::of_rows(assignments, rows))
+    }
+
+    fn of_rows(assignments: Vec<Assignment>, rows: Vec<PlanVersion>) -> Self {
         let mut versions: HashMap<PlanId, Result<Versions, String>> = HashMap::new();
         for row in rows {
             let known =
                 versions.entry(PlanId(row.plan_id)).or_insert_with(|| Ok(Versions::default()));
-            match read(&row.document) {
+            match read(&row) {
                 Ok(plan) => {
                     if let Ok(all) = known {
                         all.numbers.push(row.version);
@@ -57,7 +77,7 @@ impl Plans {
                 }
             }
         }
-        Ok(Self { assignments, versions })
+        Self { assignments, versions }
     }
 
     fn of(&self, plan: PlanId) -> Result<&Versions, String> {
@@ -77,6 +97,16 @@ impl Plans {
         let versions = self.of(plan)?;
         let (version, rules) = versions.at(at);
         Ok(GroupKey { agency, agent, plan, version, period: rules.period_at(at) })
+    }
+
+    /// The group with the version that its first deal leads to. `first` is a conversion of the group.
+    pub(crate) fn begun_with(&self, key: &GroupKey, first: &CommissionEvent) -> GroupKey {
+        let Ok(versions) = self.of(key.plan) else { return *key };
+        let (version, rules) = versions.at(first.occurred_at);
+        match rules.period_at(first.occurred_at) == key.period {
+            true => GroupKey { version, ..*key },
+            false => *key,
+        }
     }
 
     /// Whether a decision about an agent can be used: by a plan that may hold for the agent's deals from
@@ -130,6 +160,24 @@ impl Plans {
     }
 }
 
+/// The assignments of agencies and agents, and the versions of every plan that may hold.
+async fn rows(
+    tx: &mut Tx,
+    agencies: &BTreeSet<AgencyId>,
+    agents: &BTreeSet<AgentId>,
+    more: impl IntoIterator<Item = PlanId>,
+) -> Result<(Vec<Assignment>, Vec<PlanVersion>), StoreFault> {
+    let agencies: Vec<_> = agencies.iter().copied().collect();
+    let agents: Vec<_> = agents.iter().copied().collect();
+    let assignments = commissions::assignments_for(tx, &agencies, &agents).await?;
+    let mut wanted: BTreeSet<PlanId> = assignments.iter().map(|a| PlanId(a.plan_id)).collect();
+    wanted.extend(more);
+    wanted.insert(PlanId::of_code(DEFAULT_PLAN));
+    let wanted: Vec<PlanId> = wanted.into_iter().collect();
+    let rows = commissions::versions_of(tx, &wanted).await?;
+    Ok((assignments, rows))
+}
+
 /// The versions of one plan, by number.
 #[derive(Default)]
 struct Versions {
@@ -168,11 +216,13 @@ impl Versions {
     }
 }
 
-fn read(document: &serde_json::Value) -> Result<Plan, String> {
-    Plan::parse(document).map_err(|faults| {
+fn read(row: &PlanVersion) -> Result<Plan, String> {
+    let plan = Plan::parse(&row.document).map_err(|faults| {
         let all = faults.iter().map(|f| format!("{}: {}", f.field, f.message));
         all.collect::<Vec<_>>().join("; ")
-    })
+    })?;
+    // The first version has all before, too.
+    Ok(if row.version > 1 { plan.in_force_from(row.valid_from) } else { plan })
 }
 
 /// How a plan is named in explanations.

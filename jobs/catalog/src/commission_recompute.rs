@@ -8,14 +8,14 @@ use crate::fault::OrFail;
 use crate::{Platform, queues};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 use switchyard_domain::commission::{CommissionEvent, EventKind, evaluate};
 use switchyard_domain::{AgencyId, AgentId, CommissionEventId};
 use switchyard_queue::{Context, Job, JobError, JobResult, Options, Outcome, QueueName, Retention};
-use switchyard_store::commissions::{self, EventRow, EventState, Group, GroupId};
-use switchyard_store::ledger::AccountId;
-use switchyard_store::{Db, Result, Scope};
+use switchyard_store::commissions::{self, EventRow, EventState, Group, GroupId, PostedFor};
+use switchyard_store::ledger::{AccountId, EntryId};
+use switchyard_store::{Db, Result, Scope, Tx};
 
 /// Events that are held in memory at once, but at least one agent's.
 const PAGE: i64 = 10_000;
@@ -38,8 +38,11 @@ pub struct RecomputeCommissions {
 pub struct Difference {
     /// Whose.
     pub agent: AgentId,
-    /// The event.
-    pub event: CommissionEventId,
+    /// The event; `None`: an entry that names none.
+    pub event: Option<CommissionEventId>,
+    /// That entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryId>,
     /// The account.
     pub account: AccountId,
     /// What it is to have got by the event, in minor units.
@@ -65,8 +68,22 @@ pub struct Recomputed {
     pub differing: u64,
     /// Entries that were posted for them.
     pub posted: u64,
+    /// Differences that are there after posting: no event of a group explains them, so people have to look.
+    pub left: u64,
     /// Groups whose plan cannot be used any more, each with the reason, at most 1,000.
     pub unusable: Vec<String>,
+}
+
+impl Difference {
+    /// The event or the entry, in words.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match (self.event, self.entry) {
+            (Some(event), _) => format!("event {event}"),
+            (None, Some(entry)) => format!("entry {}", entry.0),
+            (None, None) => "an unknown entry".to_owned(),
+        }
+    }
 }
 
 impl Job for RecomputeCommissions {
@@ -91,9 +108,15 @@ impl Job for RecomputeCommissions {
         };
         let found = recompute(db, self.agency, self.post, now, step).await;
         let found = found.map_err(BookFault::into_job_error)?;
+        if self.post && found.left > 0 {
+            return Err(JobError::permanent(format!(
+                "{} differences between the ledger and the events are left after posting; look with \
+                 `switchyard commission recompute`, and `switchyard commission explain` tells of each",
+                found.left
+            )));
+        }
         if found.differing > 0 && !self.post {
-            let first =
-                found.differences.first().map(|d| format!(", the first at event {}", d.event));
+            let first = found.differences.first().map(|d| format!(", the first at {}", d.what()));
             return Err(JobError::permanent(format!(
                 "the ledger differs from the events in {} places{}; look with `switchyard commission \
                  recompute`, then post corrections with --post",
@@ -124,15 +147,15 @@ pub async fn recompute(
         let computing = tokio::task::spawn_blocking(move || page.compare());
         let (read, compared) = tokio::join!(read_page(db, Some(after), agency), computing);
         next = read?;
-        let compared = compared?;
-        let differing: BTreeSet<AgentId> = compared.differences.iter().map(|d| d.agent).collect();
-        all.add(compared);
+        let Compared { found, differing } = compared?;
+        all.add(found);
         if post {
             for agent in differing {
                 let mut tx = db.begin(Scope::Platform).await?;
                 let booked = rebook(&mut tx, &BTreeSet::from([agent]), now).await?;
                 tx.commit().await?;
                 all.posted += booked.entries as u64;
+                all.left += left(db, agent).await?;
             }
         }
         step(&all);
@@ -141,6 +164,14 @@ pub async fn recompute(
     let open = commissions::backlog(&mut tx).await?;
     all.waiting = open.pending + open.waiting;
     Ok(all)
+}
+
+/// Differences of an agent as they are now.
+async fn left(db: &Db, agent: AgentId) -> Result<u64, BookFault> {
+    let mut tx = db.begin(Scope::Platform).await?;
+    commissions::freeze(&mut tx).await?;
+    let page = read(db, &mut tx, agent, &[agent]).await?;
+    Ok(tokio::task::spawn_blocking(move || page.compare()).await?.found.differing)
 }
 
 impl Recomputed {
@@ -163,7 +194,14 @@ struct Page {
     events: Vec<EventRow>,
     groups: HashMap<GroupId, Group>,
     plans: Plans,
-    posted: HashMap<CommissionEventId, HashMap<AccountId, i64>>,
+    posted: PostedFor,
+}
+
+/// What a page came to.
+struct Compared {
+    found: Recomputed,
+    /// Every agent with a difference, also where not all are listed.
+    differing: BTreeSet<AgentId>,
 }
 
 async fn read_page(
@@ -177,9 +215,14 @@ async fn read_page(
     let agents = commissions::agents_after(&mut tx, after, agency, PAGE).await?;
     let Some((last, _)) = agents.last().copied() else { return Ok(None) };
     let own: Vec<AgentId> = agents.iter().filter(|(_, n)| *n > 0).map(|(a, _)| *a).collect();
-    let events = commissions::events_of_agents(&mut tx, &own).await?;
-    let groups = commissions::of_agents(&mut tx, &own).await?;
-    let posted = commissions::posted_for(&mut tx, &own).await?;
+    Ok(Some(read(db, &mut tx, last, &own).await?))
+}
+
+/// All of these agents, as one moment has it.
+async fn read(db: &Db, tx: &mut Tx, last: AgentId, own: &[AgentId]) -> Result<Page> {
+    let events = commissions::events_of_agents(tx, own).await?;
+    let groups = commissions::of_agents(tx, own).await?;
+    let posted = commissions::posted_for(tx, own).await?;
     let agencies = events.iter().map(|row| row.event.agency).collect();
     let booked_under = groups.iter().map(|g| g.key.plan).collect::<Vec<_>>();
     // Its own transaction: it may have to write the standard plan.
@@ -188,13 +231,14 @@ async fn read_page(
     let plans = Plans::load(&mut plain, &agencies, &of, booked_under).await?;
     plain.commit().await?;
     let groups = groups.into_iter().map(|g| (g.id, g)).collect();
-    Ok(Some(Page { last, agents: own.len() as u64, events, groups, plans, posted }))
+    Ok(Page { last, agents: own.len() as u64, events, groups, plans, posted })
 }
 
 impl Page {
     /// What the events come to, against what the ledger holds.
-    fn compare(mut self) -> Recomputed {
-        let mut found = Recomputed { agents: self.agents, ..Recomputed::default() };
+    fn compare(mut self) -> Compared {
+        let found = Recomputed { agents: self.agents, ..Recomputed::default() };
+        let mut to = Compared { found, differing: BTreeSet::new() };
         let counts = |row: &EventRow| matches!(row.state, EventState::Booked | EventState::Refused);
         self.events.retain(|row| counts(row) || row.event.is_decision());
         let conversions: HashMap<CommissionEventId, GroupId> = self
@@ -211,21 +255,34 @@ impl Page {
                 decisions.entry(event.agent).or_default().push(event);
                 continue;
             }
-            found.events += 1;
+            to.found.events += 1;
             let root = event.of.unwrap_or(event.id);
             if let Some(group) = conversions.get(&root) {
                 parts.entry(*group).or_default().push(event);
             }
         }
         for (id, events) in parts {
-            self.compare_group(id, events, &decisions, &mut found);
+            self.compare_group(id, events, &decisions, &mut to);
         }
         // What is left was booked for events that come to nothing, or are not there.
-        for (event, held) in std::mem::take(&mut self.posted) {
-            let none = differs(&Default::default(), Some(&held));
-            found.note(none.into_iter().map(|d| (self.last, event, d)));
+        let PostedFor { events, loose } = std::mem::take(&mut self.posted);
+        for (event, posting) in events {
+            to.note(
+                posting.agent,
+                Some(event),
+                None,
+                differs(&BTreeMap::new(), Some(&posting.amounts)),
+            );
         }
-        found
+        for (entry, posting) in loose {
+            to.note(
+                posting.agent,
+                None,
+                Some(entry),
+                differs(&BTreeMap::new(), Some(&posting.amounts)),
+            );
+        }
+        to
     }
 
     /// An event that was refused before it had a group.
@@ -238,9 +295,10 @@ impl Page {
         id: GroupId,
         mut events: Vec<CommissionEvent>,
         decisions: &HashMap<AgentId, Vec<CommissionEvent>>,
-        found: &mut Recomputed,
+        to: &mut Compared,
     ) {
-        let Some(conversion) = events.iter().find(|e| e.kind == EventKind::Converted) else {
+        let conversions = events.iter().filter(|e| e.kind == EventKind::Converted);
+        let Some(conversion) = conversions.min_by_key(|e| (e.occurred_at, e.id)) else {
             return;
         };
         let agent = conversion.agent;
@@ -254,28 +312,37 @@ impl Page {
         let lines = match lines {
             Ok(evaluation) => evaluation.lines,
             Err(why) => {
-                found.unusable.push(format!("{agent}: {why}"));
+                to.found.unusable.push(format!("{agent}: {why}"));
+                // That it cannot be computed does not make what is booked for it wrong.
+                for event in &events {
+                    self.posted.events.remove(&event.id);
+                }
                 return;
             }
         };
-        found.lines += lines.len() as u64;
+        to.found.lines += lines.len() as u64;
         for line in lines {
-            let held = self.posted.remove(&line.event);
-            let differs = differs(&wanted(&line), held.as_ref());
-            found.note(differs.into_iter().map(|d| (agent, line.event, d)));
+            let held = self.posted.events.remove(&line.event);
+            let differing = differs(&wanted(&line), held.as_ref().map(|held| &held.amounts));
+            to.note(agent, Some(line.event), None, differing);
         }
     }
 }
 
-impl Recomputed {
+impl Compared {
     fn note(
         &mut self,
-        all: impl Iterator<Item = (AgentId, CommissionEventId, (AccountId, i64, i64))>,
+        agent: AgentId,
+        event: Option<CommissionEventId>,
+        entry: Option<EntryId>,
+        differing: Vec<(AccountId, i64, i64)>,
     ) {
-        for (agent, event, (account, computed, booked)) in all {
-            self.differing += 1;
-            if self.differences.len() < MOST {
-                self.differences.push(Difference { agent, event, account, computed, booked });
+        for (account, computed, booked) in differing {
+            self.differing.insert(agent);
+            self.found.differing += 1;
+            if self.found.differences.len() < MOST {
+                let difference = Difference { agent, event, entry, account, computed, booked };
+                self.found.differences.push(difference);
             }
         }
     }

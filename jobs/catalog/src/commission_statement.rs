@@ -66,6 +66,13 @@ impl Job for CommissionStatement {
         tx.commit().await.or_fail()?;
         let (pdf, csv) = statements::documents(&statement).map_err(JobError::permanent)?;
         let name = format!("commissions-{}-{}", statement.period, currency.code());
+        let cut = statement.part.map_or_else(String::new, |part| {
+            format!(
+                "\nThe month has {} lines, and the files have the first of {} parts. The dashboard and \
+                 GET /api/v1/commissions/statements/{} have all of them.\n",
+                part.lines, part.of, statement.period
+            )
+        });
         let file = |end: &str, content_type, content| Attachment {
             name: format!("{name}.{end}"),
             content_type,
@@ -78,7 +85,7 @@ impl Job for CommissionStatement {
             subject: format!("Statement of commissions {}", statement.period),
             text: format!(
                 "Hello {},\n\nyour statement of commissions for {} is attached, as PDF and as CSV.\n\n\
-                 Owed at the beginning: {}\nOwed at the end: {}\n",
+                 Owed at the beginning: {}\nOwed at the end: {}\n{cut}",
                 reader.name, statement.period, statement.opening, statement.closing
             ),
             html: None,

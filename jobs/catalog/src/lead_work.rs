@@ -44,7 +44,11 @@ pub enum WorkFault {
     #[error("the agency that holds the lead has no active agent {0}")]
     NotItsAgent(AgentId),
     /// The lead was sold otherwise.
-    #[error("the lead was sold already, for {} minor units of {}; a correction is another event", .0.amount_minor, .0.currency)]
+    #[error(
+        "the lead was sold already, for {} minor units of {}; an operator corrects that with \
+         `POST /api/v1/commissions/events` or `switchyard commission record corrected`",
+        .0.amount_minor, .0.currency
+    )]
     SoldOtherwise(Box<Sale>),
     /// A commission belongs to somebody.
     #[error("nobody is known to have closed the sale; name one of the agency's active agents")]

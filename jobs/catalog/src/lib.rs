@@ -47,6 +47,7 @@ mod commission_gather;
 mod commission_payout;
 mod commission_plans;
 mod commission_recompute;
+pub mod commission_record;
 mod commission_statement;
 pub mod conversion;
 mod deliver;
@@ -87,7 +88,7 @@ pub use bodies_compress::CompressBodies;
 pub use commission_batch::BookFault;
 pub use commission_book::BookCommission;
 pub use commission_catch_up::CatchUpCommissions;
-pub use commission_close::{CloseFault, ClosePeriod, month_of};
+pub use commission_close::{CloseFault, ClosePeriod, Closing, month_of};
 pub use commission_payout::CommissionPayout;
 pub use commission_recompute::{Difference, RecomputeCommissions, Recomputed, recompute};
 pub use commission_statement::CommissionStatement;
@@ -157,7 +158,8 @@ pub fn registry() -> Registry<Platform> {
         .with::<alarms::TellAlarm>()
 }
 
-/// The cron table. What is periodic rescans, so a missed firing is made up for by the next.
+/// The cron table. What is periodic rescans, so a missed firing is made up for by the next; what comes once
+/// a month is made up for at once.
 #[must_use]
 pub fn schedules() -> Vec<ScheduleSpec> {
     let utc = |name, cron, kind| ScheduleSpec {
@@ -181,7 +183,11 @@ pub fn schedules() -> Vec<ScheduleSpec> {
         utc("catch up with commissions", "25 */5 * * * *", CatchUpCommissions::KIND),
         utc("sequence the ledger", "*/10 * * * * *", SequenceLedger::KIND),
         utc("audit the ledger", "0 40 3 * * *", AuditLedger::KIND),
-        // What arrives within the first two days of a month still counts in the one before.
-        utc("close the month before", "0 10 2 3 * *", ClosePeriod::KIND),
+        // What arrives within the first two days of a month still counts in the one before. It is made up
+        // for if nobody was there at the time: the next firing is a month away.
+        ScheduleSpec {
+            missed: MissedPolicy::Once,
+            ..utc("close the month before", "0 10 2 3 * *", ClosePeriod::KIND)
+        },
     ]
 }

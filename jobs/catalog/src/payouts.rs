@@ -4,7 +4,7 @@
 
 mod export;
 
-pub use export::{ExportFault, export};
+pub use export::{ExportFault, Exported, LeftOut, export};
 
 use crate::CommissionPayout;
 use crate::lead_work::Actor;
@@ -12,7 +12,7 @@ use crate::line::Cause;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use switchyard_domain::money::{Currency, Money};
-use switchyard_domain::payment::PayoutRules;
+use switchyard_domain::payment::{PayoutRules, SepaFault};
 use switchyard_domain::{AgencyId, AgentId, PayoutId};
 use switchyard_queue::{JobError, NewJob};
 use switchyard_store::ledger::{self, Account, AccountKind, EntryKind, NewEntry, Owner, PostFault};
@@ -48,6 +48,9 @@ pub enum PayoutFault {
     /// Only euros travel by SEPA.
     #[error("SEPA moves EUR only, and this is {0}; take another method")]
     NotEuro(Currency),
+    /// A bank would refuse it.
+    #[error("{0}; mend that, then ask for the payout again")]
+    Sepa(#[from] SepaFault),
     /// The agent works elsewhere.
     #[error("the agency has no agent {0}")]
     NotItsAgent(AgentId),
@@ -144,7 +147,10 @@ pub async fn request(
     if amount.minor < 1 || amount.minor > owed.minor {
         return Err(PayoutFault::NotOwed { asked: amount, owed });
     }
-    let above_limit = amount.minor > rules.approval_limit;
+    // With what was asked for before, so that nobody gets past it in small parts.
+    let before = payouts::asked_in_a_day(tx, owner, wanted.agency, wanted.currency).await?;
+    let asked = before.saturating_add(i128::from(amount.minor));
+    let above_limit = asked > i128::from(rules.approval_limit.of(wanted.currency));
     let payout = Payout {
         id: PayoutId::new(),
         agency: wanted.agency,
@@ -159,10 +165,14 @@ pub async fn request(
         approved_by: (!above_limit).then(|| BY_LIMIT.to_owned()),
         sent_at: None,
         settled_at: None,
+        settled_by: None,
         file: None,
         provider_id: None,
         error: None,
     };
+    if payout.method == PayoutMethod::Sepa {
+        export::transfer(&payout)?;
+    }
     payouts::request(tx, &payout).await?;
     set_off(tx, &payout, cause).await?;
     Ok(payouts::get(tx, payout.id).await?)
@@ -217,16 +227,26 @@ pub async fn approve(
     Ok(payout)
 }
 
-/// Turns a payout down that waits for its approval; no money has moved.
+/// Turns a payout down that waits for its approval, or for a file; no money has moved.
 ///
 /// # Errors
-/// [`PayoutFault::WrongState`].
-pub async fn decline(tx: &mut Tx, id: PayoutId, why: &str) -> Result<Payout, PayoutFault> {
+/// [`PayoutFault::WrongState`]; so too for an approved one that goes by an API: a job pays it already.
+pub async fn decline(
+    tx: &mut Tx,
+    id: PayoutId,
+    by: &Actor,
+    why: &str,
+) -> Result<Payout, PayoutFault> {
     let payout = payouts::lock(tx, id).await?;
-    if payout.state != PayoutState::Requested {
+    let waits = match payout.state {
+        PayoutState::Requested => true,
+        PayoutState::Approved => payout.method != PayoutMethod::Stripe,
+        _ => false,
+    };
+    if !waits {
         return Err(PayoutFault::WrongState(payout.state));
     }
-    let change = Change { error: Some(why), ..Change::default() };
+    let change = Change { error: Some(why), by: Some(&by.name), ..Change::default() };
     payouts::set_state(tx, id, PayoutState::Declined, &change).await?;
     Ok(payouts::get(tx, id).await?)
 }
@@ -239,6 +259,7 @@ pub async fn decline(tx: &mut Tx, id: PayoutId, why: &str) -> Result<Payout, Pay
 pub async fn settle(
     tx: &mut Tx,
     id: PayoutId,
+    by: &Actor,
     came_back: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<Payout, PayoutFault> {
@@ -246,9 +267,13 @@ pub async fn settle(
     if payout.state != PayoutState::Sent || payout.method == PayoutMethod::Stripe {
         return Err(PayoutFault::WrongState(payout.state));
     }
+    let by = Some(by.name.as_str());
     match came_back {
-        None => arrived(tx, &payout, None, now).await?,
-        Some(why) => returned(tx, &payout, why, now).await?,
+        None => arrived(tx, &payout, &Change { by, ..Change::default() }, now).await?,
+        Some(why) => {
+            let change = Change { by, error: Some(why), ..Change::default() };
+            returned(tx, &payout, &change, now).await?;
+        }
     }
     Ok(payouts::get(tx, id).await?)
 }
@@ -278,26 +303,24 @@ pub(crate) async fn leave(
 pub(crate) async fn arrived(
     tx: &mut Tx,
     payout: &Payout,
-    provider_id: Option<&str>,
+    change: &Change<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), PayoutFault> {
     let kinds = (AccountKind::Sent, AccountKind::Paid);
     book(tx, payout, EntryKind::PayoutConfirmed, kinds, now).await?;
-    let change = Change { provider_id, ..Change::default() };
-    Ok(payouts::set_state(tx, payout.id, PayoutState::Confirmed, &change).await?)
+    Ok(payouts::set_state(tx, payout.id, PayoutState::Confirmed, change).await?)
 }
 
 /// The money came back, or certainly never left: it is owed again.
 pub(crate) async fn returned(
     tx: &mut Tx,
     payout: &Payout,
-    why: &str,
+    change: &Change<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), PayoutFault> {
     let kinds = (AccountKind::Sent, AccountKind::Payable);
     book(tx, payout, EntryKind::PayoutFailed, kinds, now).await?;
-    let change = Change { error: Some(why), ..Change::default() };
-    Ok(payouts::set_state(tx, payout.id, PayoutState::Failed, &change).await?)
+    Ok(payouts::set_state(tx, payout.id, PayoutState::Failed, change).await?)
 }
 
 async fn book(

@@ -24,6 +24,8 @@ pub struct Platform {
     pub backups: Option<Arc<Backups>>,
     /// Who hears of alarms.
     pub alarms: Alarms,
+    /// Statements are mailed when a month is closed.
+    pub mail_statements: bool,
     /// Where jobs of the line meet that run at the same moment.
     pub line: LineTogether,
 }
@@ -48,6 +50,7 @@ impl Platform {
             lead_url,
             backups: None,
             alarms: Alarms::default(),
+            mail_statements: false,
             line: LineTogether::default(),
         }
     }

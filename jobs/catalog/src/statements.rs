@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
-use switchyard_domain::commission::Line;
+use switchyard_domain::commission::Booked;
 use switchyard_domain::money::{Currency, Money};
-use switchyard_domain::statement::{DocumentFault, Statement, StatementLine};
+use switchyard_domain::statement::{DocumentFault, Part, Statement, StatementLine};
 use switchyard_domain::{AgencyId, AgentId};
-use switchyard_store::ledger::{self, Account, Owner};
-use switchyard_store::payouts::{AccountLine, account_month};
+use switchyard_store::ledger::{self, Account, AccountId, Owner};
+use switchyard_store::payouts::{
+    AccountLine, AccountMonth, account_lines, account_month, account_sum_of,
+};
 use switchyard_store::{Result, StoreFault, Tx, agencies, agents};
 
 /// Whose statement, of which month.
@@ -32,11 +34,28 @@ pub struct Reader {
     pub email: Option<String>,
 }
 
-/// Draws a statement up. One of a closed month never changes: later bookings count in later months.
+/// Lines of one document; a month with more has several parts.
+const LINES: i64 = 20_000;
+
+/// Draws a statement up, the first part of it. One of a closed month never changes: later bookings count in
+/// later months.
 ///
 /// # Errors
 /// [`StoreFault::NotFound`] if the agency has no such agent, or the scope hides it.
 pub async fn draw(tx: &mut Tx, of: &Of, now: DateTime<Utc>) -> Result<(Statement, Reader)> {
+    draw_part(tx, of, 1, now).await
+}
+
+/// The same, a part of it, from 1.
+///
+/// # Errors
+/// As [`draw`]; [`StoreFault::NotFound`] also if the month has fewer parts.
+pub async fn draw_part(
+    tx: &mut Tx,
+    of: &Of,
+    part: i64,
+    now: DateTime<Utc>,
+) -> Result<(Statement, Reader)> {
     let agency = agencies::get(tx, of.agency).await?;
     let (owner, reader) = match of.agent {
         None => {
@@ -50,37 +69,79 @@ pub async fn draw(tx: &mut Tx, of: &Of, now: DateTime<Utc>) -> Result<(Statement
         }
     };
     let account = Account::payable(owner, of.agency, of.currency);
-    let (opening, lines) = account_month(tx, account.id(), of.month).await?;
+    let sums = account_month(tx, account.id(), of.month).await?;
+    let (part, lines) = lines_of(tx, of, account.id(), &sums, part).await?;
     let closed = ledger::closed(tx, of.agency, None).await?;
-    let sum = lines.iter().fold(opening, |sum, line| sum.saturating_add(line.amount));
+    let closing = sums.opening.saturating_add(sums.booked);
     let statement = Statement {
         owner: reader.name.clone(),
         agency: agency.name,
         period: of.month.format("%Y-%m").to_string(),
         drawn_at: now,
         closed: closed.first().is_some_and(|c| c.month >= of.month),
-        opening: Money::new(opening, of.currency),
-        closing: Money::new(sum, of.currency),
+        opening: Money::new(sums.opening, of.currency),
+        closing: Money::new(closing, of.currency),
         lines: lines.into_iter().map(|line| told(line, of.currency)).collect(),
+        part,
     };
     Ok((statement, reader))
 }
 
+/// The lines of a part, and which part that is, if there are several.
+async fn lines_of(
+    tx: &mut Tx,
+    of: &Of,
+    account: AccountId,
+    sums: &AccountMonth,
+    number: i64,
+) -> Result<(Option<Part>, Vec<AccountLine>)> {
+    let parts = 1 + (sums.lines.max(1) - 1) / LINES;
+    if !(1..=parts).contains(&number) {
+        return Err(StoreFault::NotFound);
+    }
+    let skipped = (number - 1) * LINES;
+    let lines = account_lines(tx, account, of.month, skipped, LINES).await?;
+    if parts == 1 {
+        return Ok((None, lines));
+    }
+    let before = match skipped {
+        0 => 0,
+        _ => account_sum_of(tx, account, of.month, skipped).await?,
+    };
+    let here = lines.iter().fold(0_i64, |sum, line| sum.saturating_add(line.amount));
+    let after = sums.booked.saturating_sub(before).saturating_sub(here);
+    let money = |minor| Money::new(minor, of.currency);
+    let (before, after) = (money(before), money(after));
+    let part = Part { number, of: parts, skipped, lines: sums.lines, before, after };
+    Ok((Some(part), lines))
+}
+
 fn told(line: AccountLine, currency: Currency) -> StatementLine {
-    let because: Option<Line> =
-        line.explanation.get("line").and_then(|l| serde_json::from_value(l.clone()).ok());
-    let why = match &because {
-        Some(line) => line.sentence(),
+    let booked = Booked::read(&line.explanation, line.at, line.period);
+    let amount = Money::new(line.amount, currency);
+    let why = match &booked {
+        Some(booked) => format!("{}{}", booked.sentence, share(booked, amount)),
         None => plainly(&line.kind, &line.explanation),
     };
+    // A difference has no deal of its own: the deal stands with the line's first entry.
+    let because = booked.filter(|booked| !booked.moved).and_then(|booked| booked.line);
     StatementLine {
         at: line.at,
         subject: line.lead.map_or_else(String::new, |l| format!("Lead {}", &l.to_string()[..13])),
-        product: String::new(),
+        product: line.product.unwrap_or_default(),
         kind: line.kind,
         why,
         base: because.map(|line| line.base).filter(|base| !base.is_zero()),
-        amount: Money::new(line.amount, currency),
+        amount,
+    }
+}
+
+/// What of the commission is the reader's, if others have a share too.
+fn share(booked: &Booked, amount: Money) -> String {
+    let whole = booked.line.as_ref().filter(|_| !booked.moved);
+    match whole.and_then(|line| line.commission.plus(line.on_top)) {
+        Some(whole) if whole != amount => format!(" Your share of it: {amount}."),
+        _ => String::new(),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Where an agent stands in the tiers of the plans that hold now, and how far it is to the next one.
 
+use crate::commission_plans::Plans;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use switchyard_domain::commission::{Accumulator, Plan, Progress, progress};
+use switchyard_domain::commission::{
+    Accumulator, CommissionEvent, EventKind, Plan, Progress, progress,
+};
 use switchyard_domain::money::Currency;
-use switchyard_domain::{AgencyId, AgentId};
-use switchyard_store::commissions::{self, PlanId};
-use switchyard_store::{Result, Tx};
+use switchyard_domain::{AgencyId, AgentId, CommissionEventId};
+use switchyard_store::commissions::{self, GroupKey, PlanId};
+use switchyard_store::{Result, Tx, agents};
+use uuid::Uuid;
 
 /// Where an agent stands under one plan.
 #[derive(Clone, Debug, Serialize)]
@@ -22,8 +26,8 @@ pub struct InPlan {
     pub progress: Progress,
 }
 
-/// Where an agent stands in the periods that run now. Plans under which nothing was sold in them yet
-/// are left out, and so is a period that is being evaluated anew.
+/// Where an agent stands in the periods that run now: under each plan by which something was sold in them,
+/// and under the one that holds for the agent's next deal. A period that is being evaluated anew is left out.
 ///
 /// # Errors
 /// If the database is not available.
@@ -39,6 +43,9 @@ pub async fn standing(
     let plans: Vec<PlanId> = plans.into_iter().collect();
     let versions = commissions::versions_of(tx, &plans).await?;
     let mut found = Vec::new();
+    let next = begun_by_next(tx, agency, agent, currency, now).await?;
+    let known = |key: &GroupKey| groups.iter().any(|g| g.id == key.id());
+    found.extend(next.filter(|(key, _)| !known(key)).map(|(_, stands)| stands));
     for group in groups.into_iter().filter(|g| g.key.agency == agency) {
         let key = group.key;
         let of =
@@ -59,4 +66,45 @@ pub async fn standing(
         }));
     }
     Ok(found)
+}
+
+/// Where the agent's next deal would begin, were it the first of its period; `None` for an agent of another
+/// agency, and if no plan holds that could be used.
+async fn begun_by_next(
+    tx: &mut Tx,
+    agency: AgencyId,
+    agent: AgentId,
+    currency: Currency,
+    now: DateTime<Utc>,
+) -> Result<Option<(GroupKey, InPlan)>> {
+    if !agents::list(tx, agency).await?.iter().any(|a| a.id == agent) {
+        return Ok(None);
+    }
+    let own = BTreeSet::from([agent]);
+    let plans = Plans::seen(tx, &BTreeSet::from([agency]), &own).await?;
+    let decisions = commissions::decisions(tx, &own).await?;
+    let next = CommissionEvent {
+        id: CommissionEventId(Uuid::nil()),
+        kind: EventKind::Converted,
+        lead: None,
+        agency,
+        agent,
+        manager: None,
+        portal: None,
+        product: None,
+        occurred_at: now,
+        received_at: now,
+        amount: None,
+        fee: None,
+        of: None,
+    };
+    let Ok(key) = plans.place(&next) else { return Ok(None) };
+    let Ok(plan) = plans.rules(&key) else { return Ok(None) };
+    let decisions: Vec<CommissionEvent> = decisions.into_iter().map(|row| row.event).collect();
+    let totals = Accumulator::open(plan, agent, key.period, &decisions);
+    let stands = progress(plan, &totals, currency, now);
+    Ok(stands.map(|progress| {
+        let period = key.period.to_string();
+        (key, InPlan { plan: key.plan, version: key.version, period, progress })
+    }))
 }

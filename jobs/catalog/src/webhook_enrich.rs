@@ -61,8 +61,8 @@ impl Job for EnrichLead {
         let portal = portals::get(&mut tx, lead.portal).await.or_fail()?;
         // No transaction stays open while somebody else is asked.
         tx.commit().await.or_fail()?;
-        let token = token(&portal);
-        let answer = cx.state().providers.fetch.get(url, token.as_ref()).await;
+        let (token, headers) = (token(&portal), headers(&portal));
+        let answer = cx.state().providers.fetch.get(url, token.as_ref(), &headers).await;
         match answer {
             Ok(fetched) => complete(cx, &lead, &fetched).await,
             Err(fault) => postpone(cx, &lead, fault).await,
@@ -86,6 +86,13 @@ fn token(portal: &Portal) -> Option<FetchToken> {
             FetchToken::in_header(sealed, name, text("prefix").unwrap_or_else(|| usual.to_owned()))
         }
     })
+}
+
+/// The fixed headers that the portal's provider wants.
+fn headers(portal: &Portal) -> Vec<(String, String)> {
+    let members = portal.settings.pointer("/enrich/headers").and_then(Value::as_object);
+    let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    members.into_iter().flatten().filter_map(text).collect()
 }
 
 /// Writes the whole lead down and sets its distribution going, in one commit. Event, persons, leads: the

@@ -82,6 +82,10 @@ fn scalar_id(value: &Value) -> Option<String> {
     match value {
         Value::String(s) => Some(s.clone()),
         Value::Number(n) if n.is_i64() || n.is_u64() => Some(n.to_string()),
+        // An element of XML that has attributes.
+        Value::Object(members) => {
+            members.get("#text").filter(|t| t.is_string()).and_then(scalar_id)
+        }
         _ => None,
     }
 }
@@ -117,6 +121,8 @@ mod tests {
         assert_eq!(stored(path(), &json!({"meta": {"id": "a"}})), "id:a");
         assert_eq!(stored(path(), &json!({"meta": {"id": u64::MAX}})), "id:18446744073709551615");
         assert_eq!(stored(path(), &json!({"meta": {"id": "a\u{0}b"}})), "id:ab");
+        let element = json!({"meta": {"id": {"@source": "AutoPortal", "#text": "ADF-1"}}});
+        assert_eq!(stored(path(), &element), "id:ADF-1");
     }
 
     #[test]
@@ -125,8 +131,17 @@ mod tests {
         assert_eq!(stored(json!({"header": "x-other"}), &json!({})), HASH);
         // A number that is none of 64 bits: another event's id may read the same.
         let inexact: Value = serde_json::from_str("123456789012345678901234567890").unwrap();
-        for id in [json!(null), json!(""), json!(" "), json!({}), json!([1]), json!(true), inexact]
-        {
+        let element = json!({"@source": "AutoPortal", "#text": {}});
+        for id in [
+            json!(null),
+            json!(""),
+            json!(" "),
+            json!({}),
+            json!([1]),
+            json!(true),
+            inexact,
+            element,
+        ] {
             assert_eq!(stored(json!({"path": "id"}), &json!({"id": id})), HASH, "{id}");
         }
     }

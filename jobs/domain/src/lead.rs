@@ -22,6 +22,13 @@ pub struct Consent {
 }
 
 impl Consent {
+    /// What was answered, by the name under which it was asked.
+    pub fn answers(&self) -> impl Iterator<Item = (&str, bool)> {
+        let named = [("privacy", self.privacy), ("marketing", self.marketing)];
+        let other = self.other.iter().map(|(name, answer)| (name.as_str(), *answer));
+        named.into_iter().chain(other).filter_map(|(name, answer)| Some((name, answer?)))
+    }
+
     /// The answer to what is asked under this name.
     pub fn entry(&mut self, name: &str) -> &mut Option<bool> {
         match name {

@@ -226,6 +226,8 @@ impl PortalSettings {
         if let ApiKeyPlace::Header { name, .. } = &self.api_key {
             names.push(name);
         }
+        // A sender may choose its signing secret and say it as the challenge.
+        names.extend(self.door.handshake.as_ref().and_then(|h| h.header.as_deref()));
         names
     }
 

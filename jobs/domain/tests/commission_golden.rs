@@ -3,7 +3,9 @@
 
 use serde_json::json;
 use switchyard_domain::commission::EventKind::{ChargedBack, Refunded, RefundedPartly};
-use switchyard_domain::commission::{CommissionEvent, KindWord, difference, evaluate};
+use switchyard_domain::commission::{
+    Cause, Change, CommissionEvent, KindWord, difference, evaluate, late,
+};
 
 #[path = "support/deals.rs"]
 mod deals;
@@ -100,8 +102,11 @@ fn a_refund_across_a_tier_moves_later_deals_down() {
         "100,000.00 USD of the deal was refunded: 3,000.00 USD of commission is taken back."
     );
     let lines = evaluate(&plan, &events).unwrap().lines;
+    let cause =
+        Cause { event: events[3].id, kind: KindWord::RefundedPartly, deal: Some(events[0].id) };
+    let (before, after) = (money("12000 USD"), lines[3].commission);
     assert_eq!(
-        lines[3].shifted(money("12000 USD"), KindWord::RefundedPartly),
+        lines[3].shifted(&Change { entries: 1, before, after, cause: Some(cause) }),
         "Another deal of 2026-11 was refunded in part: this one now stands in tier silver and comes \
          to 10,000.00 USD instead of 12,000.00 USD. 200,000.00 USD: 200,000.00 at 5 % = 10,000.00"
     );
@@ -220,10 +225,11 @@ fn a_late_deal_takes_its_place_and_moves_later_ones_up() {
     };
     let booked = difference(&all(&now), &all(&closed)).unwrap();
     assert_eq!(
-        now[1].late("2026-12".parse().unwrap()),
+        late(now[1].occurred_at, "2026-12-01".parse().unwrap()).unwrap(),
         "It belongs to 2026-11, whose statement is closed and stays as it was; the difference is \
          booked in 2026-12."
     );
+    assert_eq!(late(now[1].occurred_at, "2026-11-01".parse().unwrap()), None);
     // 4,000 for the late deal and 1,000 for the one that it moved up.
     assert_eq!(booked[0].amount, money("5000 USD"));
 }

@@ -47,7 +47,11 @@ fn settings_in_the_text_are_accepted() {
                         "string_to_sign": "{ts}.{body}"}}),
                 "in" => json!({"api_key": value, "signature": signed}),
                 "scheme" => json!({ "signature": value }),
+                "header" if value["reply_header"].is_string() => {
+                    json!({"handshake": value, "signature": signed})
+                }
                 "header" | "path" => json!({ "delivery_id": value }),
+                "ping" => json!({"handshake": value}),
                 "query" if value["query"] == "delivery" => json!({ "delivery_id": value }),
                 "query" => json!({"handshake": value, "signature": signed}),
                 "body" if value["body"].is_string() => {

@@ -12,24 +12,19 @@ use switchyard_domain::mapping::{Judgement, Mapping};
 use switchyard_domain::portal::PortalSettings;
 use switchyard_domain::{Headers, StandardLead};
 
+#[path = "support/seeds.rs"]
+mod seeds;
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Every document that ships, without how its sender shows who it is.
+/// Every document that ships.
 static SEEDS: LazyLock<Vec<PortalSettings>> = LazyLock::new(|| {
-    let mut paths: Vec<_> = fs::read_dir(format!("{ROOT}/ops/seed/portals"))
+    let mut codes: Vec<_> = fs::read_dir(format!("{ROOT}/ops/seed/portals"))
         .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    paths.sort();
-    let read = |path| {
-        let mut settings: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-        settings
-            .as_object_mut()
-            .unwrap()
-            .retain(|name, _| name != "api_key" && name != "signature");
-        PortalSettings::parse(&settings).unwrap()
-    };
-    paths.into_iter().map(read).collect()
+    codes.sort();
+    codes.iter().map(|code| seeds::settings(code)).collect()
 });
 
 /// The JSON bodies of the corpus.

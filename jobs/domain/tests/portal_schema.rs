@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use std::fs;
 use switchyard_domain::mapping::Mapping;
+use switchyard_domain::portal::PortalSettings;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -46,6 +47,51 @@ fn the_examples_of_the_page_fit() {
         count += 1;
     }
     assert!(count > 150, "{count} lines");
+}
+
+/// Of the door and of what is fetched: whatever one takes or refuses, the other does.
+#[test]
+fn handshakes_and_fetches_are_read_alike() {
+    let schema = schema();
+    let fetch = |headers: Value| {
+        let mapping = json!({"fields": {"email": "e"}});
+        json!({"enrich": {"url": "https://h.co/{id}", "headers": headers, "mapping": mapping}})
+    };
+    let handshake = |settings: Value| json!({ "handshake": settings });
+    for (settings, taken) in [
+        (handshake(json!({"query": "a", "when": {"b": "*"}, "token": "t"})), true),
+        (handshake(json!({"body": "/a/b", "methods": ["PUT"], "reply": {"a": "{value}"}})), true),
+        (handshake(json!({"header": "X-A", "reply_header": "X-B"})), true),
+        (handshake(json!({"header": "X-A", "reply": {"a": "{value}"}})), true),
+        (handshake(json!({"ping": true, "when": {"a": "*"}})), true),
+        (handshake(json!({})), false),
+        (handshake(json!({"query": "a", "body": "b"})), false),
+        (handshake(json!({"query": "a", "ping": true})), false),
+        (handshake(json!({"ping": true, "reply": {"a": "b"}})), false),
+        (handshake(json!({"header": "X-A"})), false),
+        (handshake(json!({"query": "a", "reply_header": "X-A"})), false),
+        (handshake(json!({"query": "a", "when": {"b": 1}})), false),
+        (fetch(json!({"LinkedIn-Version": "202606", "X-A": "a b"})), true),
+        (fetch(json!({})), true),
+        (fetch(json!({"X-A": 1})), false),
+        (fetch(json!({"X-A": ""})), false),
+        (fetch(json!({"X-A": "a\nb"})), false),
+        (fetch(json!({"X A": "a"})), false),
+        (fetch(json!({"AUTHORIZATION": "Bearer x"})), false),
+        (fetch(json!({"Host": "h"})), false),
+        (fetch(json!(["X-A"])), false),
+        (json!({"signature": {"scheme": "linkedin"}}), true),
+        (json!({"signature": {"scheme": "linkedout"}}), false),
+        (json!({"signature": {"scheme": "hmac", "query": "sig", "encoding": "base64url"}}), true),
+        (json!({"signature": {"scheme": "hmac", "query": "sig", "header": "X-A"}}), false),
+        (json!({"signature": {"scheme": "hmac"}}), false),
+    ] {
+        let mut whole = json!({"mapping": {"fields": {"email": "e"}}});
+        whole.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let read = PortalSettings::parse(&whole);
+        assert_eq!(read.is_ok(), taken, "the reader: {settings}: {read:?}");
+        assert_eq!(schema.is_valid(&whole), taken, "the schema: {settings}");
+    }
 }
 
 #[test]

@@ -5,9 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use switchyard_domain::mapping::Judgement;
@@ -17,28 +15,19 @@ use switchyard_domain::{Headers, StandardLead, delivery};
 
 #[path = "support/bodies.rs"]
 mod bodies;
+#[path = "support/expected.rs"]
+mod expected;
+#[path = "support/seeds.rs"]
+mod seeds;
 
 use bodies::{adf_body, body, form_body};
+use seeds::settings;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 fn read(path: &str) -> Value {
     let path = PathBuf::from(ROOT).join(path);
     serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()
-}
-
-fn settings(code: &str) -> PortalSettings {
-    PortalSettings::parse(&read(&format!("ops/seed/portals/{code}.json")))
-        .unwrap_or_else(|faults| panic!("{code}: {faults:#?}"))
-}
-
-/// The settings but for how the sender shows who it is.
-fn open_settings(code: &str) -> PortalSettings {
-    let mut settings = read(&format!("ops/seed/portals/{code}.json"));
-    let members = settings.as_object_mut().unwrap();
-    members.remove("api_key");
-    members.remove("signature");
-    PortalSettings::parse(&settings).unwrap_or_else(|faults| panic!("{code}: {faults:#?}"))
 }
 
 /// One sender of the corpus.
@@ -114,55 +103,8 @@ fn only_lead(settings: &PortalSettings, body: &[u8], headers: &Headers) -> Stand
 }
 
 /// What differs, in words.
-fn differences(lead: &StandardLead, expected: &Value) -> Vec<String> {
-    let got = serde_json::to_value(lead).unwrap();
-    let must_be_null: BTreeSet<&str> = expected
-        .get("must_be_null")
-        .and_then(Value::as_array)
-        .map(|names| names.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
-    let mut wrong = Vec::new();
-    for (field, wanted) in expected.as_object().unwrap() {
-        let same = match (field.as_str(), wanted) {
-            ("must_be_null", _) => continue,
-            ("line_items", Value::Array(lines)) => same_lines(&got[field], lines),
-            (name, Value::Null) => !must_be_null.contains(name) || got[name].is_null(),
-            ("budget", wanted) => {
-                lead.budget == wanted.as_str().and_then(|b| b.parse::<Decimal>().ok())
-            }
-            ("submitted_at", wanted) => {
-                let wanted: DateTime<Utc> = wanted.as_str().unwrap().parse().unwrap();
-                lead.submitted_at.map(|t| t.timestamp_millis()) == Some(wanted.timestamp_millis())
-            }
-            ("custom" | "campaign" | "consent", Value::Object(members)) => {
-                members.iter().all(|(k, v)| text(&got[field][k]) == text(v))
-            }
-            (name, wanted) => &got[name] == wanted,
-        };
-        if !same {
-            wrong.push(format!("{field}: expected {wanted}, got {}", got[field]));
-        }
-    }
-    wrong
-}
-
-/// Every key that is expected is there; numbers are compared as numbers.
-fn same_lines(got: &Value, wanted: &[Value]) -> bool {
-    let same = |got: &Value, wanted: &Value| match (text(got).parse::<Decimal>(), wanted) {
-        (_, Value::Null) => true,
-        (Ok(n), wanted) => text(wanted).parse::<Decimal>() == Ok(n),
-        _ => text(got) == text(wanted),
-    };
-    let got = got.as_array().map_or(&[][..], Vec::as_slice);
-    got.len() == wanted.len()
-        && got
-            .iter()
-            .zip(wanted)
-            .all(|(got, wanted)| wanted.as_object().unwrap().iter().all(|(k, v)| same(&got[k], v)))
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+fn differences(lead: &StandardLead, wanted: &Value) -> Vec<String> {
+    expected::differences(&serde_json::to_value(lead).unwrap(), wanted)
 }
 
 fn check(code: &'static str) {
@@ -189,7 +131,7 @@ fn check(code: &'static str) {
 /// The leads of every delivery that is let in, without asking who sent it. `decode`: what the body
 /// stands for.
 fn check_leads(code: &'static str, decode: impl Fn(&PortalSettings, &Value) -> Option<Value>) {
-    let settings = open_settings(code);
+    let settings = settings(code);
     let file = |name| read(&format!("tests/fixtures/portals/{code}/{name}.json"));
     let (request, expected) = (file("request"), file("expected"));
     let sender = Sender { code, settings, request, expected };
@@ -257,7 +199,7 @@ fn senders_of_xml() {
 /// The notification names the lead, the answer of the sender's API completes it.
 #[test]
 fn a_lead_is_completed_by_what_is_fetched() {
-    let settings = open_settings("meta_leadgen_notification");
+    let settings = settings("meta_leadgen_notification");
     let request = read("tests/fixtures/portals/meta_leadgen_notification/request.json");
     let body = settings.decode(&headers(&request), &body(&request)).unwrap();
     let Judgement::Leads(judged) = settings.judge(&body, &Headers::default(), None, Utc::now())
@@ -279,6 +221,61 @@ fn a_lead_is_completed_by_what_is_fetched() {
     // What was fetched must make the lead reachable.
     let faults = settings.enrich(judged[1].lead.clone().unwrap(), &json!({})).unwrap_err();
     assert_eq!(faults[0].code, "contact_required");
+}
+
+/// LinkedIn answers questions by their numbers; which of them is the e-mail address stands in the form.
+#[test]
+fn a_lead_of_linkedin_is_completed_by_what_its_form_says() {
+    let settings = settings("linkedin_lead_sync");
+    let judged = |body: &Value| settings.judge(body, &Headers::default(), None, Utc::now());
+    let notice = json!({
+        "type": "LEAD_ACTION", "leadAction": "CREATED", "leadType": "SPONSORED",
+        "leadGenFormResponse": "urn:li:leadGenFormResponse:a9a29e52-c0a3-42e3-8af1-2fc83b697003-4",
+        "leadGenForm": "urn:li:versionedLeadGenForm:(urn:li:leadGenForm:7234246,1)",
+        "owner": {"sponsoredAccount": "urn:li:sponsoredAccount:11223344"},
+        "occurredAt": 1_795_359_588_000_i64,
+    });
+    let Judgement::Leads(leads) = judged(&notice) else { panic!("the event is ignored") };
+    let url = &leads[0].fetch.as_ref().unwrap().url;
+    let wanted =
+        "https://api.linkedin.com/rest/leadFormResponses/a9a29e52-c0a3-42e3-8af1-2fc83b697003-4";
+    assert!(url.starts_with(&format!("{wanted}?fields=id,")), "{url}");
+    assert!(url.ends_with(",form:(hiddenFields,name,id,content)"), "{url}");
+    let answer = |id: i64, text: &str| json!({"questionId": id, "answerDetails": {"textQuestionAnswer": {"answer": text}}});
+    let question = |id: i64, field: &str| json!({"questionId": id, "predefinedField": field});
+    let mut fetched = json!({
+        "id": "a9a29e52-c0a3-42e3-8af1-2fc83b697003-4", "submittedAt": 1_795_359_580_000_i64,
+        "testLead": true,
+        "formResponse": {
+            "answers": [answer(3, "Ada@Example.com"), answer(1, "Ada"), answer(2, "Nowak")],
+            "consentResponses": [{"consentId": 1, "accepted": true}, {"consentId": 2, "accepted": true}],
+        },
+        "form": {
+            "name": "Spring", "hiddenFields": [{"name": "utm_campaign", "value": "spring"}],
+            "content": {"questions": [
+                question(1, "FIRST_NAME"), question(2, "LAST_NAME"), question(3, "EMAIL"),
+                question(4, "PHONE_NUMBER"),
+            ]},
+        },
+    });
+    let whole = |fetched: &Value| settings.enrich(leads[0].lead.clone().unwrap(), fetched).unwrap();
+    let expected = json!({
+        "external_id": "a9a29e52-c0a3-42e3-8af1-2fc83b697003-4", "first_name": "Ada",
+        "last_name": "Nowak", "email": "ada@example.com", "phone": null, "must_be_null": ["phone"],
+        "is_test": true, "consent": {"form": true}, "submitted_at": "2026-11-22T14:59:40Z",
+        "campaign": {"form_name": "Spring", "account": "urn:li:sponsoredAccount:11223344"},
+        "source": "linkedin_lead_sync",
+    });
+    assert_eq!(differences(&whole(&fetched), &expected), [""; 0]);
+    assert_eq!(whole(&fetched).utm.unwrap()["campaign"], "spring");
+    // One box that was not ticked is no consent.
+    fetched["formResponse"]["consentResponses"][0]["accepted"] = json!(false);
+    assert_eq!(differences(&whole(&fetched), &json!({"consent": {"form": false}})), [""; 0]);
+    for (name, value) in [("leadAction", "DELETED"), ("type", "OTHER")] {
+        let mut other = notice.clone();
+        other[name] = json!(value);
+        assert!(matches!(judged(&other), Judgement::Ignored { .. }), "{other}");
+    }
 }
 
 #[test]
@@ -319,14 +316,15 @@ fn a_wrong_lead_is_noticed() {
 #[test]
 fn each_delivery_is_known_again_by_its_senders_id() {
     for (code, key) in [
+        ("adf_xml", "id:ADF-1"),
         ("zapier_flat", "id:884213"),
         ("indomio_immobiliare", "id:0f6d2c1e-5a34-5d0b-9a77-3c1f00aa0001"),
         ("standard_webhooks", "id:msg_2abcTEST"),
     ] {
         let sender = Sender::open(code);
-        let raw = body(&sender.request);
-        let json = serde_json::from_slice(&raw).unwrap();
-        let found = delivery::key(&sender.settings, &headers(&sender.request), &json, &raw);
+        let (headers, raw) = (headers(&sender.request), body(&sender.request));
+        let decoded = sender.settings.decode(&headers, &raw).unwrap();
+        let found = delivery::key(&sender.settings, &headers, &decoded, &raw);
         assert_eq!(found.to_string(), key);
         assert!(found.is_permanent());
     }

@@ -7,7 +7,7 @@ pub use fault::{FetchClass, FetchFault};
 use crate::http::retry_after;
 use crate::{GuardPolicy, GuardedClient, UrlRefused};
 use ipnet::IpNet;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,11 +98,16 @@ impl Fetcher {
         Self { key, ..self }
     }
 
-    /// The JSON at this address. Redirects are not followed: they would carry the token elsewhere.
+    /// The JSON at this address, asked for with these header fields. Redirects are not followed: they would carry the token elsewhere.
     ///
     /// # Errors
     /// [`FetchFault`], which says whether to try again.
-    pub async fn get(&self, url: &str, token: Option<&FetchToken>) -> Result<Value, FetchFault> {
+    pub async fn get(
+        &self,
+        url: &str,
+        token: Option<&FetchToken>,
+        headers: &[(String, String)],
+    ) -> Result<Value, FetchFault> {
         let client = self.client.as_ref().map_err(|e| FetchFault::refused("tls", e.clone()))?;
         let refused = |why: UrlRefused| {
             FetchFault::refused("address", format!("{why}; see `enrich.url` of the portal"))
@@ -110,7 +115,8 @@ impl Fetcher {
         // Portals' settings name the host, senders the rest: what only we can reach is out of reach.
         let url = client.policy().parse(url).map_err(refused)?;
         let client = client.client_for(&url).map_err(refused)?;
-        let request = self.authorised(client, url, token)?.header(ACCEPT, "application/json");
+        // First the fixed ones, which replace what they name: the token is never among them.
+        let request = self.authorised(client, url, token)?.headers(fixed(headers)?);
         let response = request.send().await.map_err(|e| FetchFault::broken(&e.without_url()))?;
         let status = response.status();
         let wait = retry_after(response.headers());
@@ -156,6 +162,21 @@ impl Fetcher {
     }
 }
 
+/// What every request says, and what the portal's settings add.
+fn fixed(headers: &[(String, String)]) -> Result<HeaderMap, FetchFault> {
+    let mut fixed = HeaderMap::new();
+    fixed.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, value) in headers {
+        let (Ok(parsed), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+        else {
+            let message = format!("`{name}` cannot be sent; mend `enrich.headers` of the portal");
+            return Err(FetchFault::refused("headers", message));
+        };
+        fixed.insert(parsed, value);
+    }
+    Ok(fixed)
+}
+
 async fn read(mut response: Response) -> Result<Vec<u8>, FetchFault> {
     let too_long =
         || FetchFault::refused("too_long", "the provider's answer has more than 1 MiB".to_owned());
@@ -191,12 +212,12 @@ mod tests {
             "http://example.com/lead",
             "file:///etc/passwd",
         ] {
-            let fault = fetcher.get(inside, None).await.err();
+            let fault = fetcher.get(inside, None, &[]).await.err();
             let class = fault.as_ref().map(|f| f.class);
             assert_eq!(class, Some(FetchClass::Refused), "{inside}: {fault:?}");
         }
         // A name is judged by the addresses that it stands for.
-        let fault = fetcher.get("https://localhost/lead", None).await.err();
+        let fault = fetcher.get("https://localhost/lead", None, &[]).await.err();
         assert!(fault.is_some(), "localhost was asked");
     }
 }

@@ -97,14 +97,18 @@ impl Options {
         Self::default()
     }
 
-    /// Lower numbers run first within a lane; 0 is normal.
+    /// Lower numbers run first among the jobs of a queue that have the same partition and limit key;
+    /// 0 is normal. Urgent work that does not end keeps nothing waiting for ever: of every ten jobs
+    /// that a worker takes there one is less urgent, from each lower priority in turn, the earliest
+    /// first.
     #[must_use]
     pub fn priority(mut self, priority: i16) -> Self {
         self.priority = priority;
         self
     }
 
-    /// The fair-share key within the queue, usually a tenant's or a portal's id.
+    /// The fair-share key within the queue, usually a tenant's or a portal's id. Partitions with work
+    /// take turns, whatever number of jobs each has.
     #[must_use]
     pub fn partition(mut self, key: impl fmt::Display) -> Self {
         self.partition = key.to_string();

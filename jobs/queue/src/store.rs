@@ -77,6 +77,9 @@ pub struct Reaped {
     pub quiet: bool,
     /// Kinds that are paused: nobody is to claim jobs of theirs.
     pub paused_kinds: Vec<String>,
+    /// Jobs of the worker that asks which it is to stop, each told once. One whose claim is still
+    /// on its way to the worker may be among them.
+    pub stop: Vec<JobId>,
 }
 
 /// A lane of a queue that a worker serves.
@@ -86,6 +89,9 @@ pub struct ActiveLane {
     pub lane: LaneId,
     /// Which of the queues that were asked for it belongs to.
     pub queue: usize,
+    /// Stands for its partition of that queue: the same for all lanes of it. Turns go round the
+    /// partitions, however many lanes they have.
+    pub partition: i64,
     /// The queue's share when several queues have work, in proportion to the others'; at least 1.
     pub weight: u32,
     /// The limits that its jobs are under.
@@ -197,7 +203,8 @@ pub struct ClaimRequest<'a> {
     pub worker: WorkerId,
     /// Names of the kinds it can run; others are left for those who can.
     pub kinds: &'a [String],
-    /// Where to look, in order, and how much to take from each.
+    /// Where to look, in order, and how much to take from each. A lane under no limits may be named
+    /// twice, with stretches that share no place.
     pub lanes: &'a [LaneTake],
     /// How long the claim holds without renewal.
     pub lease: Duration,
@@ -277,7 +284,7 @@ pub trait JobStore: Clone + Send + Sync + 'static {
     fn deregister(&self, worker: WorkerId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Looks for workers that died, marks them, and gives the ones whose claims may still stand;
-    /// tells `me`, who asks, whether to be quiet.
+    /// tells `me`, who asks, whether to be quiet and which of its jobs to stop.
     fn reap(&self, me: Option<WorkerId>)
     -> impl Future<Output = Result<Reaped, StoreError>> + Send;
 

@@ -4,6 +4,7 @@
 use crate::events::EventMark;
 use crate::portals::BY_HAND;
 use crate::{Db, Result, Scope, Tx};
+use chrono::{DateTime, Utc};
 use sqlx::Row;
 use std::time::Duration;
 use switchyard_domain::EventId;
@@ -135,18 +136,46 @@ pub async fn judge(tx: &mut Tx) -> Result<Vec<PulseChange>> {
     Ok(rows.iter().map(change).collect::<sqlx::Result<_>>()?)
 }
 
+/// A portal that is silent now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Its code.
+    pub code: String,
+    /// When its last event came.
+    pub last_event_at: DateTime<Utc>,
+    /// The longest pause that is usual.
+    pub usual_gap: Duration,
+}
+
+/// The portals that are silent, by their codes.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn silences(tx: &mut Tx) -> Result<Vec<Silence>> {
+    let rows = sqlx::query(
+        "select t.code, p.last_event_at, coalesce(extract(epoch from p.usual_gap), 0)::float8 as gap
+         from switchyard.portal_pulse p join switchyard.portals t on t.id = p.portal_id
+         where p.silent_since is not null order by t.code",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let silence = |row: &sqlx::postgres::PgRow| {
+        Ok(Silence {
+            code: row.try_get("code")?,
+            last_event_at: row.try_get("last_event_at")?,
+            usual_gap: Duration::try_from_secs_f64(row.try_get("gap")?).unwrap_or_default(),
+        })
+    };
+    Ok(rows.iter().map(silence).collect::<sqlx::Result<_>>()?)
+}
+
 /// The codes of the portals that are silent.
 ///
 /// # Errors
 /// If the database is not available.
 pub async fn silent(db: &Db) -> Result<Vec<String>> {
     let mut tx = db.begin(Scope::Platform).await?;
-    let codes = sqlx::query_scalar(
-        "select t.code from switchyard.portal_pulse p join switchyard.portals t on t.id = p.portal_id
-         where p.silent_since is not null order by t.code",
-    )
-    .fetch_all(tx.conn())
-    .await?;
+    let silences = silences(&mut tx).await?;
     tx.rollback().await?;
-    Ok(codes)
+    Ok(silences.into_iter().map(|s| s.code).collect())
 }

@@ -18,7 +18,7 @@ pub(super) async fn create(
     args: &AdminCreate,
     output: Output,
 ) -> Result<(), Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let config = load(global, Vec::new(), Needs { database: true, ..Needs::default() })?;
     let email = address(&args.email)?;
     let (secret, generated) = secret(args.password_stdin)?;
     let hash = password::hash(secret.expose_secret())

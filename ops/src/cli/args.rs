@@ -3,16 +3,18 @@
 mod backup;
 mod commission;
 mod endpoints;
+mod enqueue;
 mod limits;
 mod plans;
 mod portals;
 mod search;
 
 pub(super) use backup::{Backup, Release, Restore, Taking};
-pub(super) use commission::Commission;
+pub(super) use commission::{Commission, CommissionRecord};
 pub(super) use endpoints::{EndpointAdd, Endpoints, ResendArgs};
+pub(super) use enqueue::Enqueue;
 pub(super) use limits::{Kinds, LimitFor, LimitSet, Limits};
-pub(super) use plans::{PlanApply, PlanAssign, Plans};
+pub(super) use plans::{Beginning, PlanApply, PlanAssign, Plans};
 pub(super) use portals::{
     Events, EventsList, EventsReplay, Leads, LeadsConvert, LeadsList, PortalApply, PortalRotate,
     PortalTest, Portals,
@@ -83,14 +85,14 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Leads,
     },
-    /// Put one job into its queue
+    /// Put one job into its queue, or those of a file
     Enqueue(Enqueue),
     /// Look at jobs and steer them
     Jobs {
         #[command(subcommand)]
         command: Jobs,
     },
-    /// Look at workflows and cancel them
+    /// Look at workflows, start and cancel them
     Workflows {
         #[command(subcommand)]
         command: Workflows,
@@ -215,27 +217,6 @@ pub(super) struct AdminCreate {
     pub(super) reset: bool,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Enqueue {
-    /// Kind of job, `lead.distribute` for one
-    pub(super) kind: String,
-    /// Its arguments, as JSON
-    #[arg(default_value = "{}")]
-    pub(super) args: String,
-    /// Due after this time: 90s, 5m, 2h
-    #[arg(long = "in", value_name = "DURATION")]
-    pub(super) delay: Option<String>,
-    /// Give it up if nobody has begun it after this time: 90s, 5m, 2h
-    #[arg(long, value_name = "DURATION")]
-    pub(super) deadline: Option<String>,
-    /// Lower runs first
-    #[arg(long, allow_negative_numbers = true)]
-    pub(super) priority: Option<i16>,
-    /// Count it under the limits of this key too, see `limits set --key`
-    #[arg(long, value_name = "KEY")]
-    pub(super) limit_key: Option<String>,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Jobs {
     /// Open and finished jobs, the newest first
@@ -250,7 +231,8 @@ pub(super) enum Jobs {
     Retry(JobArg),
     /// Cancel a job; one that runs is asked to stop
     Cancel(JobArg),
-    /// Give up a dead or quarantined job for good
+    /// Make a dead letter of a job that waits or is quarantined: nobody runs it until it is retried; one
+    /// that runs is asked to stop
     Discard(JobArg),
     /// Failures in groups: what fails, how often, since when; the latest first
     Errors(JobsErrors),
@@ -284,6 +266,11 @@ pub(super) enum Workflows {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         jobs: u16,
     },
+    /// Start the workflow of a file: the JSON document that `POST /api/admin/workflows` takes
+    Start {
+        /// The file; `-` is the standard input
+        file: PathBuf,
+    },
     /// Cancel all that has not ended; what runs is asked to stop
     Cancel {
         /// Id of the workflow
@@ -315,10 +302,10 @@ pub(super) enum Queues {
     Pause(QueueArg),
     /// Claim from it again
     Resume(QueueArg),
-    /// Pause a queue and wait until none of its jobs runs
+    /// Pause a queue, or one of its partitions, and wait until none of its jobs runs
     Drain {
-        /// The queue
-        queue: String,
+        #[command(flatten)]
+        what: QueueArg,
         /// Seconds to wait
         #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
         wait: Duration,

@@ -29,8 +29,8 @@ use switchyard_backup::{BackupFault, Vault, copy};
 use switchyard_catalog::backup::{self as catalog, Backups, RunFault};
 use switchyard_store::backups::runs::{Came, RunKind};
 
-const NO_DATABASE: Needs = Needs { database: false, secret_key: false };
-const DATABASE: Needs = Needs { database: true, secret_key: false };
+const NO_DATABASE: Needs = Needs { database: false, secret_key: false, takes_backups: false };
+const DATABASE: Needs = Needs { database: true, secret_key: false, takes_backups: false };
 
 pub(super) async fn run(global: &Global, command: &Backup, output: Output) -> Result<(), Failure> {
     match command {
@@ -88,7 +88,9 @@ fn failed(fault: RunFault) -> Fault {
 }
 
 async fn now(global: &Global, what: Taking, output: Output) -> Result<(), Failure> {
-    let base = Base::open(load(global, Vec::new(), DATABASE)?)?;
+    // Drills and copies write no backup of their own.
+    let takes_backups = !matches!(what, Taking::Drill | Taking::Copy);
+    let base = Base::open(load(global, Vec::new(), Needs { takes_backups, ..DATABASE })?)?;
     let taken = take(&base, what, output).await;
     base.close().await;
     let (kind, came) = taken?;
@@ -137,18 +139,22 @@ async fn of_kind(
 ) -> Result<Came, BackupFault> {
     match kind {
         RunKind::Full => {
-            let notes = catalog::notes(&base.db).await.unwrap_or_default();
+            let notes = catalog::notes_or_none(&base.db).await;
             let taken = switchyard_backup::full(&b.source, &b.vault, notes, bars).await?;
             Ok(catalog::came(&taken))
         }
         RunKind::Incremental => {
-            let taken = switchyard_backup::incremental(&b.source, &b.vault, bars).await?;
+            let notes = catalog::notes_or_none(&base.db).await;
+            let taken = switchyard_backup::incremental(&b.source, &b.vault, notes, bars).await?;
             Ok(taken.as_ref().map(catalog::came).unwrap_or_default())
         }
         RunKind::Differential => {
             Ok(catalog::came(&switchyard_backup::differential(&b.vault, bars).await?))
         }
-        RunKind::Drill => catalog::prove(b, true, bars).await,
+        RunKind::Drill => {
+            let before = catalog::Before::read(&base.db).await.unwrap_or_default();
+            catalog::prove(b, &before, bars).await
+        }
         _ => {
             let copied = copy::copy(&b.vault, bars).await?;
             Ok(Came { evidence: Some(catalog::told::copied(&copied)), ..Came::default() })

@@ -37,7 +37,7 @@ pub(super) async fn search(base: &Base, args: &JobsSearch, output: Output) -> Re
 }
 
 pub(super) async fn run(global: &Global, command: &Bulk, output: Output) -> Result<(), Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let config = load(global, Vec::new(), Needs { database: true, ..Needs::default() })?;
     let base = Base::open(config)?;
     let ended = match command {
         Bulk::Start(args) => start(&base, args, output).await,

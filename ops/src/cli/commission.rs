@@ -1,4 +1,7 @@
-//! `commission`: recompute, close, audit, explain, unbooked.
+//! `commission`: recompute, close, audit, explain, unbooked; `record` and `proof` stand below.
+
+mod proof;
+mod record;
 
 use super::args::{Commission, Global};
 use super::jobs::{away, instant};
@@ -12,6 +15,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use switchyard_catalog::{BookFault, CloseFault, ClosePeriod, recompute};
 use switchyard_domain::AgencyId;
+use switchyard_domain::commission::Booked;
 use switchyard_store::Scope;
 use switchyard_store::commissions::{self, EventRow, EventState, UnbookedFilter};
 use switchyard_store::ledger::{self, Entry, Figure, HeadSeen};
@@ -23,7 +27,11 @@ pub(super) async fn run(
     command: &Commission,
     output: Output,
 ) -> Result<(), Failure> {
-    let needs = Needs { database: true, secret_key: false };
+    // Whoever checks a proof has no database.
+    if let Commission::VerifyProof { file, root } = command {
+        return proof::verify(file, root.as_ref(), output);
+    }
+    let needs = Needs { database: true, ..Needs::default() };
     let base = Base::open(load(global, Vec::new(), needs)?)?;
     let ended = match command {
         Commission::Recompute { agency, post } => again(&base, *agency, *post, output).await,
@@ -33,6 +41,11 @@ pub(super) async fn run(
         Commission::Unbooked { state, agency, limit } => {
             unbooked(&base, *state, *agency, i64::from(*limit), output).await
         }
+        Commission::Record(args) => record::record(&base, args, output).await,
+        Commission::Prove { entry, size, out } => {
+            proof::prove(&base, *entry, *size, out.as_deref(), output).await
+        }
+        Commission::VerifyProof { file, root } => proof::verify(file, root.as_ref(), output),
     };
     base.close().await;
     ended
@@ -47,25 +60,33 @@ async fn again(
     let found = recompute(&base.db, agency, post, Utc::now(), |_| {}).await.map_err(not_booked)?;
     output.answer(&found, || {
         let cells = found.differences.iter().map(|d| {
-            let ids = [d.agent.to_string(), d.event.to_string(), d.account.0.to_string()];
+            let ids = [d.agent.to_string(), d.what(), d.account.0.to_string()];
             ids.into_iter().chain([d.computed.to_string(), d.booked.to_string()]).collect()
         });
         let rows: Vec<Vec<String>> = cells.collect();
         let head = format!(
-            "{} agents, {} events, {} lines; {} differ; {} entries posted; {} events wait",
-            found.agents, found.events, found.lines, found.differing, found.posted, found.waiting
+            "{} agents, {} events, {} lines; {} differ; {} entries posted, {} differences left; {} events \
+             wait",
+            found.agents,
+            found.events,
+            found.lines,
+            found.differing,
+            found.posted,
+            if post { found.left } else { found.differing },
+            found.waiting
         );
         let unusable: String =
             found.unusable.iter().map(|why| format!("\nnot computed: {why}")).collect();
         match rows.is_empty() {
             true => head + &unusable,
             false => {
-                let columns = ["AGENT", "EVENT", "ACCOUNT", "COMPUTED", "BOOKED"];
+                let columns = ["AGENT", "WHAT", "ACCOUNT", "COMPUTED", "BOOKED"];
                 format!("{head}{unusable}\n\n{}", table(&columns, &rows))
             }
         }
     });
-    let sound = (found.differing == 0 || post) && found.unusable.is_empty();
+    let left = if post { found.left } else { found.differing };
+    let sound = left == 0 && found.unusable.is_empty();
     if sound { Ok(()) } else { Err(Failure::Said(1)) }
 }
 
@@ -81,6 +102,11 @@ async fn close(
         CloseFault::Store(e) => Failure::from(away(e)),
         CloseFault::NotOver(_) => Failure::Usage(Fault::new("not_over", fault.to_string())),
     })?;
+    if base.config.payouts.mail_statements {
+        let jobs = closed.statements().map_err(|e| away(e.into()))?;
+        tx.enqueue_all(jobs).await.map_err(away)?;
+    }
+    let closed = closed.period;
     tx.commit().await.map_err(away)?;
     output.answer(&closed, || {
         let rows: Vec<Vec<String>> = closed.figures.iter().map(figure).collect();
@@ -211,9 +237,10 @@ fn in_words(entry: &Entry, place: Option<u64>) -> String {
         .map(|p| vec![json!(p.owner).to_string(), p.kind.to_string(), p.amount.to_string()])
         .collect();
     text.push_str(&table(&["OWNER", "ACCOUNT", "AMOUNT"], &rows));
-    let line = &entry.explanation["line"];
-    for words in [&line["sentence"], &line["arithmetic"]].into_iter().filter_map(Value::as_str) {
-        text.push_str(&format!("\n{words}"));
+    if let Some(told) = Booked::read(&entry.explanation, entry.occurred_at, entry.period) {
+        for words in [Some(told.sentence), told.arithmetic].into_iter().flatten() {
+            text.push_str(&format!("\n{words}"));
+        }
     }
     text
 }

@@ -17,7 +17,7 @@ pub(super) async fn run(global: &Global, args: &Doctor, output: Output) -> Resul
         });
         return Ok(());
     }
-    let needs = Needs { database: true, secret_key: true };
+    let needs = Needs { database: true, secret_key: true, ..Needs::default() };
     let config = match Config::load(&overrides(global, Vec::new()), needs) {
         Ok(config) => config,
         Err(faults) => {

@@ -26,7 +26,8 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     let secret_key = matches!(command, Endpoints::Add(_) | Endpoints::Rotate(_));
-    let config = load(global, Vec::new(), Needs { database: true, secret_key })?;
+    let config =
+        load(global, Vec::new(), Needs { database: true, secret_key, ..Needs::default() })?;
     let base = Base::open(config)?;
     let ended = dispatch(&base, command, output).await;
     base.close().await;

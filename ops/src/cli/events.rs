@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(global: &Global, command: &Events, output: Output) -> Result<(), Failure> {
-    let needs = Needs { database: true, secret_key: false };
+    let needs = Needs { database: true, ..Needs::default() };
     let base = Base::open(load(global, Vec::new(), needs)?)?;
     let ended = match command {
         Events::List(args) => list(&base, args, output).await,

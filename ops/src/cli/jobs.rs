@@ -12,7 +12,7 @@ use switchyard_store::jobs::{self, AttemptRow, JobDetail, JobFilter, JobRow, Ref
 use switchyard_store::{StoreFault, sealing};
 
 pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Result<(), Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let config = load(global, Vec::new(), Needs { database: true, ..Needs::default() })?;
     let base = Base::open(config)?;
     let ended = match command {
         Jobs::List(args) => list(&base, args, output).await,
@@ -23,7 +23,10 @@ pub(super) async fn run(global: &Global, command: &Jobs, output: Output) -> Resu
         Jobs::Cancel(job) => {
             acted(jobs::cancel(&base.db, job.job).await, "is cancelled, or asked to stop", output)
         }
-        Jobs::Discard(job) => acted(jobs::discard(&base.db, job.job).await, "is given up", output),
+        Jobs::Discard(job) => {
+            let done = "is a dead letter, or asked to stop";
+            acted(jobs::discard(&base.db, job.job).await, done, output)
+        }
         Jobs::Errors(args) => errors::run(&base, args, output).await,
     };
     base.close().await;
@@ -111,21 +114,29 @@ fn progress(job: &JobRow) -> String {
 
 fn told(detail: &JobDetail) -> String {
     let job = &detail.row;
-    let optional = |t: Option<DateTime<Utc>>| t.map_or_else(|| "-".to_owned(), instant);
-    let text = |t: &Option<String>| t.clone().unwrap_or_else(|| "-".to_owned());
+    let none = || "-".to_owned();
+    let optional = |t: Option<DateTime<Utc>>| t.map_or_else(none, instant);
+    let text = |t: &Option<String>| t.clone().unwrap_or_else(none);
+    let named = |t: &String| if t.is_empty() { none() } else { t.clone() };
     let facts = [
         ("job", job.id.to_string()),
         ("kind", job.kind.clone()),
         ("state", state(job)),
         ("progress", progress(job)),
         ("queue", format!("{} {}", job.queue, job.partition)),
+        ("priority", job.priority.to_string()),
+        ("limit key", named(&job.limit_key)),
+        ("unique key", text(&job.unique_key)),
+        ("tenant", job.tenant.map_or_else(none, |t| t.to_string())),
+        ("timeout", format!("{} s", f64::from(job.timeout_ms) / 1000.0)),
+        ("worker", job.worker.map_or_else(none, |w| w.0.to_string())),
         ("attempts", format!("{} of {}, {} crashes", job.attempt, job.max_attempts, job.crashes)),
         ("created", instant(job.created_at)),
         ("due", instant(job.run_at)),
         ("deadline", optional(job.deadline)),
         ("started", optional(job.started_at)),
         ("finished", optional(job.finished_at)),
-        ("workflow", job.workflow.map_or_else(|| "-".to_owned(), |w| w.to_string())),
+        ("workflow", job.workflow.map_or_else(none, |w| w.to_string())),
         ("request", text(&job.request_id)),
         ("trace", text(&job.trace)),
         ("error", text(&job.error)),

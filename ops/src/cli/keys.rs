@@ -10,7 +10,7 @@ use serde_json::json;
 use switchyard_store::sealing::{self, KeyUse};
 
 pub(super) async fn run(global: &Global, command: &Keys, output: Output) -> Result<(), Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let config = load(global, Vec::new(), Needs { database: true, ..Needs::default() })?;
     let keep = config.scheduler.keep_days;
     let base = Base::open(config)?;
     let ended = async {

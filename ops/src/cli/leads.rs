@@ -21,7 +21,7 @@ use switchyard_store::{Scope, StoreFault, portals};
 const PAGE: u32 = 1000;
 
 pub(super) async fn run(global: &Global, command: &Leads, output: Output) -> Result<(), Failure> {
-    let needs = Needs { database: true, secret_key: false };
+    let needs = Needs { database: true, ..Needs::default() };
     let base = Base::open(load(global, Vec::new(), needs)?)?;
     let ended = match command {
         Leads::List(args) => list(&base, args, output).await,
@@ -203,7 +203,7 @@ fn sold(sale: &Sale) -> String {
     }
 }
 
-fn actor() -> Actor {
+pub(super) fn actor() -> Actor {
     let who = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
     Actor { agency: None, name: format!("cli:{who}") }
 }

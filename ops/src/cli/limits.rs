@@ -1,15 +1,18 @@
 //! `limits` and `kinds`: what may run at once and how fast, and which kinds are not run at all.
 
 use super::args::{Global, Kinds, LimitFor, LimitSet, Limits};
+use super::drain;
 use super::jobs::{away, instant};
 use super::output::{Failure, Output, table};
 use super::steer::{open, unknown};
 use crate::Fault;
+use crate::config::written_duration;
 use serde_json::json;
+use std::time::Duration;
 use switchyard_queue::JobState;
-use switchyard_store::Db;
-use switchyard_store::jobs::{self, KindSummary};
+use switchyard_store::jobs::{self, Drained, KindSummary};
 use switchyard_store::limits::{self, LimitRefusal, LimitRow, LimitScope};
+use switchyard_store::{Db, StoreFault};
 
 /// Limits that are listed; those of partitions that came from a pattern may be many.
 const MOST_LISTED: u32 = 1000;
@@ -35,6 +38,10 @@ pub(super) async fn kinds(global: &Global, command: &Kinds, output: Output) -> R
         Kinds::List => list_kinds(&base.db, output).await,
         Kinds::Pause { kind } => pause(&base.db, kind, true, output).await,
         Kinds::Resume { kind } => pause(&base.db, kind, false, output).await,
+        Kinds::Drain { kind, wait } => {
+            let (what, answer) = (Drained::Kind(kind), json!({ "kind": kind }));
+            drain::drain(&base.db, what, *wait, no_kind, answer, output).await
+        }
     };
     base.close().await;
     ended
@@ -102,44 +109,67 @@ fn refused(refusal: LimitRefusal) -> Failure {
 }
 
 async fn list_kinds(db: &Db, output: Output) -> Result<(), Failure> {
-    let all = jobs::kinds(db).await.map_err(away)?;
-    let cells = |k: &KindSummary| {
-        let n = |state| k.counts.get(&state).copied().unwrap_or_default().to_string();
-        vec![
-            k.kind.clone(),
-            k.queue.clone().unwrap_or_else(|| "-".to_owned()),
-            if k.paused { "yes" } else { "-" }.to_owned(),
-            k.declared_at.map_or_else(|| "by no worker".to_owned(), instant),
-            n(JobState::Available),
-            n(JobState::Running),
-            n(JobState::Retryable),
-            n(JobState::Discarded),
-        ]
+    let registry = switchyard_catalog::registry();
+    let known = |k: KindSummary| {
+        let info = registry.kinds().find(|i| i.kind == k.kind);
+        k.known_as(info)
     };
+    let all = jobs::kinds(db).await.map_err(away)?;
+    let all: Vec<KindSummary> = all.into_iter().map(known).collect();
     output.answer(&json!({ "kinds": all }), || {
         let columns = [
             "KIND",
             "QUEUE",
             "PAUSED",
             "DECLARED",
+            "TIMEOUT",
+            "ATTEMPTS",
+            "DEADLINE",
+            "RETENTION",
+            "STUCK AFTER",
+            "ENCRYPTED",
             "AVAILABLE",
             "RUNNING",
             "RETRYABLE",
             "DISCARDED",
         ];
-        table(&columns, &all.iter().map(cells).collect::<Vec<_>>())
+        table(&columns, &all.iter().map(kind_row).collect::<Vec<_>>())
     });
     Ok(())
 }
 
+fn kind_row(k: &KindSummary) -> Vec<String> {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let n = |state| k.counts.get(&state).copied().unwrap_or_default().to_string();
+    let time = |s: f64| written_duration(Duration::try_from_secs_f64(s).unwrap_or_default());
+    let rules = k.rules.as_ref();
+    vec![
+        k.kind.clone(),
+        or_none(k.queue.clone()),
+        if k.paused { "yes" } else { "-" }.to_owned(),
+        k.declared_at.map_or_else(|| "by no worker".to_owned(), instant),
+        or_none(rules.map(|r| time(r.timeout_seconds))),
+        or_none(rules.map(|r| r.max_attempts.to_string())),
+        or_none(rules.and_then(|r| r.deadline_seconds).map(time)),
+        or_none(rules.map(|r| r.retention.to_owned())),
+        or_none(rules.and_then(|r| r.stuck_after_seconds).map(time)),
+        if rules.is_some_and(|r| r.encrypted) { "yes" } else { "-" }.to_owned(),
+        n(JobState::Available),
+        n(JobState::Running),
+        n(JobState::Retryable),
+        n(JobState::Discarded),
+    ]
+}
+
 async fn pause(db: &Db, kind: &str, paused: bool, output: Output) -> Result<(), Failure> {
-    let none = "no worker ever declared such a kind";
-    jobs::pause_kind(db, kind, paused)
-        .await
-        .map_err(|e| unknown(e, none, "switchyard kinds list"))?;
+    jobs::pause_kind(db, kind, paused).await.map_err(no_kind)?;
     output.answer(&json!({ "kind": kind, "paused": paused }), || {
         let what = if paused { "is paused" } else { "goes on" };
         format!("{kind} {what}; workers take it in within a second")
     });
     Ok(())
+}
+
+fn no_kind(fault: StoreFault) -> Fault {
+    unknown(fault, "no worker ever declared such a kind", "switchyard kinds list")
 }

@@ -6,6 +6,7 @@ mod backup;
 mod bulk;
 mod commission;
 mod doctor;
+mod drain;
 mod endpoints;
 mod enqueue;
 mod errors;

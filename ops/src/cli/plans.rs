@@ -1,6 +1,6 @@
 //! `plans`: check, apply, list, show, assign, unassign, manager.
 
-use super::args::{Global, PlanApply, PlanAssign, Plans};
+use super::args::{Beginning, Global, PlanApply, PlanAssign, Plans};
 use super::jobs::{away, instant};
 use super::output::{Failure, Output, table};
 use super::{load, portals};
@@ -28,7 +28,7 @@ pub(super) async fn run(global: &Global, command: &Plans, output: Output) -> Res
         });
         return Ok(());
     }
-    let needs = Needs { database: true, secret_key: false };
+    let needs = Needs { database: true, ..Needs::default() };
     let base = Base::open(load(global, Vec::new(), needs)?)?;
     let ended = match command {
         Plans::Check { .. } => Ok(()),
@@ -82,6 +82,11 @@ async fn apply(base: &Base, new: &PlanApply, output: Output) -> Result<(), Failu
     let mut tx = base.db.begin(Scope::Platform).await.map_err(away)?;
     let plan = match commissions::find(&mut tx, &code).await.map_err(away)? {
         Some(plan) => PlanId(plan.id),
+        None if code == DEFAULT_PLAN && new.agency.is_some() => {
+            let what = format!("the plan `{code}` is everybody's, not one agency's");
+            let remedy = "leave --agency out, or give the plan another name and assign it";
+            return Err(Fault::new("default_plan", what).remedy(remedy).into());
+        }
         None => {
             let name = new.title.clone().unwrap_or_else(|| code.clone());
             let plan = NewPlan { agency: new.agency, code: code.clone(), name };
@@ -101,7 +106,7 @@ async fn apply(base: &Base, new: &PlanApply, output: Output) -> Result<(), Failu
             return Err(Fault::new("version_is_there", what).remedy(remedy).into());
         }
         None => {
-            let valid_from = new.from.unwrap_or_else(Utc::now);
+            let valid_from = beginning(&rules, new.from);
             let version = NewVersion { plan, rules, valid_from, by: portals::who() };
             commissions::add_version(&mut tx, &version).await.map_err(not_added)?;
             if there.is_empty() { "created" } else { "new version" }
@@ -118,6 +123,15 @@ async fn apply(base: &Base, new: &PlanApply, output: Output) -> Result<(), Failu
         told
     });
     Ok(())
+}
+
+/// When a version begins: as it was asked for, as its document says, or now.
+fn beginning(rules: &Rules, asked: Option<Beginning>) -> DateTime<Utc> {
+    match (asked, rules.terms().valid_from) {
+        (Some(Beginning::Moment(at)), _) => at,
+        (Some(Beginning::Day(day)), _) | (None, Some(day)) => rules.day_begins(day),
+        (None, None) => Utc::now(),
+    }
 }
 
 fn not_added(fault: VersionFault) -> Failure {

@@ -29,6 +29,7 @@ pub(super) async fn run(global: &Global, command: &Portals, output: Output) -> R
     let needs = Needs {
         database: true,
         secret_key: matches!(command, Portals::Apply(_) | Portals::Rotate(_)),
+        ..Needs::default()
     };
     let base = Base::open(load(global, Vec::new(), needs)?)?;
     let ended = match command {

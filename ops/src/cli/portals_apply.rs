@@ -139,8 +139,13 @@ fn plan(
     if let Err(fault) = signing(file, stands, key, &mut plan) {
         faults.push(fault);
     }
+    let stored = stands.and_then(|p| p.verify_token_hash.as_ref());
+    let asks = file.settings.door.handshake.as_ref().is_some_and(|h| h.token.is_some());
+    if asks && stored.is_none() && file.secrets.verify_token.is_none() {
+        let message = "A portal whose `handshake` has a token needs `secrets.verify_token`.";
+        faults.push(FileFault::at("/handshake/token", "required", message));
+    }
     if let Some(token) = &file.secrets.verify_token {
-        let stored = stands.and_then(|p| p.verify_token_hash.as_ref());
         let is = stored.is_some_and(|hash| credential_matches(key, hash, token.expose_secret()));
         match chosen(key, "/secrets/verify_token", token) {
             Ok(_) if is => {}
@@ -191,7 +196,9 @@ fn api_key(
     let Some(first) = given.first() else {
         let takes_key = file.settings.api_key != ApiKeyPlace::None;
         let has_key = stands.is_some_and(|p| p.api_key_hash.is_some());
-        if takes_key && !has_key && file.settings.signature.is_none() {
+        // Who signs needs a key only if the file says where it stands: then both must hold.
+        let wanted = file.settings.signature.is_none() || file.raw.get("api_key").is_some();
+        if takes_key && !has_key && wanted {
             let fresh = new_api_key();
             plan.key_hash = Some(hash_api_key(&fresh).to_vec());
             plan.fresh_key = Some(fresh.to_string());
@@ -239,7 +246,14 @@ fn signing(
                 "The settings say nothing about a signature; add `signature` or take this out.";
             Err(FileFault::at(at, "no_signature", message))
         }
-        (Some(_), None) if stored.is_some() => Ok(()),
+        (Some(scheme), None) if stored.is_some() => {
+            // The scheme may be another one than the secret was stored for.
+            let fits = opened(key, PORTAL_SIGNING, stored)
+                .is_some_and(|text| SigningSecrets::parse(scheme, &text).is_ok());
+            let message = "The signing secret that is stored does not fit this scheme; give one in \
+                           `secrets.signing`.";
+            fits.then_some(()).ok_or_else(|| FileFault::at("/signature", "secret_unfit", message))
+        }
         (Some(_), None) => {
             let message = "A portal that signs needs `secrets.signing`.";
             Err(FileFault::at("/signature", "required", message))

@@ -12,11 +12,13 @@ use serde_json::json;
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
 
-const SERVER: Needs = Needs { database: true, secret_key: true };
-const WORKER: Needs = Needs { database: true, secret_key: false };
+const SERVER: Needs = Needs { database: true, secret_key: true, takes_backups: false };
+const WORKER: Needs = Needs { database: true, secret_key: false, takes_backups: true };
+const SCHEDULER: Needs = Needs { database: true, secret_key: false, takes_backups: false };
 
 pub(super) async fn up(global: &Global, up: &Up, output: Output) -> Result<(), Failure> {
-    let config = load(global, listen(&up.listen), Needs::default())?;
+    let needs = Needs { takes_backups: true, ..Needs::default() };
+    let config = load(global, listen(&up.listen), needs)?;
     let demo = if up.no_demo { Some(false) } else { up.demo.then_some(true) };
     let signals = Signals::listen()?;
     let wish = Wish { demo, redis: up.redis };
@@ -119,7 +121,7 @@ pub(super) async fn work(global: &Global, args: &Work) -> Result<(), Failure> {
 }
 
 pub(super) async fn schedule(global: &Global) -> Result<(), Failure> {
-    let base = Base::open(load(global, Vec::new(), WORKER)?)?;
+    let base = Base::open(load(global, Vec::new(), SCHEDULER)?)?;
     let signals = Signals::listen()?;
     let (b, stop) = (base.clone(), signals.stop.clone());
     let part = supervise("scheduler", stop.clone(), move || {

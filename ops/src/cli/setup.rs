@@ -19,7 +19,7 @@ pub(super) async fn migrate(
     args: &Migrate,
     output: Output,
 ) -> Result<(), Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let config = load(global, Vec::new(), Needs { database: true, ..Needs::default() })?;
     let everyday = config.database.map(|d| d.url);
     let login = match (args.login, &config.owner_url, &everyday) {
         (false, ..) => None,
@@ -73,7 +73,8 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 pub(super) async fn seed(global: &Global, output: Output) -> Result<(), Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: true })?;
+    let config =
+        load(global, Vec::new(), Needs { database: true, secret_key: true, ..Needs::default() })?;
     // The credentials are kept where `up` keeps them. A folder that runs is left to its `up`.
     let folder = Folder::take(&config.data_dir)?;
     let key = config.master_key()?;

@@ -8,13 +8,10 @@ use crate::Fault;
 use crate::compose::Base;
 use crate::config::Needs;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use switchyard_queue::JobState;
-use switchyard_store::jobs::{self, QueueSummary, WorkerRow};
+use switchyard_store::jobs::{self, Drained, QueueSummary, WorkerRow};
 use switchyard_store::{Db, StoreFault};
-
-/// How often the jobs that run are counted while somebody waits for their end.
-const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) async fn queues(
     global: &Global,
@@ -27,7 +24,7 @@ pub(super) async fn queues(
         Queues::Pause(queue) => pause(&base.db, queue, true, output).await,
         Queues::Resume(queue) => pause(&base.db, queue, false, output).await,
         Queues::Weight { queue, weight } => weigh(&base.db, queue, *weight, output).await,
-        Queues::Drain { queue, wait } => drain(&base.db, queue, *wait, output).await,
+        Queues::Drain { what, wait } => drain(&base.db, what, *wait, output).await,
     };
     base.close().await;
     ended
@@ -49,7 +46,7 @@ pub(super) async fn workers(
 }
 
 pub(super) fn open(global: &Global) -> Result<Base, Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    let config = load(global, Vec::new(), Needs { database: true, ..Needs::default() })?;
     Ok(Base::open(config)?)
 }
 
@@ -111,28 +108,13 @@ async fn weigh(db: &Db, queue: &str, weight: u16, output: Output) -> Result<(), 
     Ok(())
 }
 
-/// Pauses a queue and waits until none of its jobs runs.
-async fn drain(db: &Db, queue: &str, wait: Duration, output: Output) -> Result<(), Failure> {
-    jobs::pause(db, queue, true).await.map_err(no_queue)?;
-    let until = Instant::now() + wait;
-    loop {
-        let counts = jobs::counts(db).await.map_err(away)?;
-        let running = counts.iter().filter(|c| c.queue == queue && c.state == JobState::Running);
-        let running: i64 = running.map(|c| c.n).sum();
-        if running <= 0 {
-            break;
-        }
-        if Instant::now() >= until {
-            let what = format!("{queue} is paused, but {running} of its jobs still run");
-            let remedy = "wait again with a longer --wait, or `switchyard jobs cancel` them";
-            return Err(Fault::new("still_running", what).remedy(remedy).into());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    output.answer(&json!({ "queue": queue, "paused": true, "running": 0 }), || {
-        format!("{queue} is paused and none of its jobs runs")
-    });
-    Ok(())
+async fn drain(db: &Db, arg: &QueueArg, wait: Duration, output: Output) -> Result<(), Failure> {
+    let what = match &arg.partition {
+        Some(partition) => Drained::Partition { queue: &arg.queue, partition },
+        None => Drained::Queue(&arg.queue),
+    };
+    let answer = json!({ "queue": arg.queue, "partition": arg.partition });
+    super::drain::drain(db, what, wait, no_queue, answer, output).await
 }
 
 async fn list_workers(db: &Db, output: Output) -> Result<(), Failure> {

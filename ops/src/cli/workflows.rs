@@ -1,6 +1,7 @@
-//! `workflows`: list, show, cancel.
+//! `workflows`: list, show, start, cancel.
 
 use super::args::{Global, Workflows, WorkflowsList};
+use super::enqueue::read;
 use super::jobs::{away, instant};
 use super::load;
 use super::output::{Failure, Output, table};
@@ -8,9 +9,11 @@ use crate::Fault;
 use crate::compose::Base;
 use crate::config::Needs;
 use serde_json::json;
-use switchyard_queue::{WorkflowId, layers};
+use std::path::Path;
+use switchyard_api::orders::{self, NewWorkflowRequest, Shape};
+use switchyard_queue::{NewJob, TraceContext, WorkflowFault, WorkflowId, layers};
 use switchyard_store::workflows::{self, Refusal, WorkflowDetail, WorkflowFilter, WorkflowRow};
-use switchyard_store::{Db, StoreFault};
+use switchyard_store::{Db, Scope, StoreFault};
 
 /// Names of parents in one cell.
 const NAMED: usize = 3;
@@ -20,11 +23,17 @@ pub(super) async fn run(
     command: &Workflows,
     output: Output,
 ) -> Result<(), Failure> {
-    let config = load(global, Vec::new(), Needs { database: true, secret_key: false })?;
+    // What is wrong with a file is told before anything is connected.
+    let asked = match command {
+        Workflows::Start { file } => Some(asked(file)?),
+        _ => None,
+    };
+    let config = load(global, Vec::new(), Needs { database: true, ..Needs::default() })?;
     let base = Base::open(config)?;
     let ended = match command {
         Workflows::List(args) => list(&base.db, args, output).await,
         Workflows::Show { workflow, jobs } => show(&base.db, *workflow, *jobs, output).await,
+        Workflows::Start { .. } => start(&base.db, asked, output).await,
         Workflows::Cancel { workflow } => cancel(&base.db, *workflow, output).await,
     };
     base.close().await;
@@ -114,6 +123,40 @@ fn names(all: &[&str]) -> String {
     let more = all.len().saturating_sub(NAMED);
     let named = all[..all.len() - more].join(", ");
     if more > 0 { format!("{named} and {more} more") } else { named }
+}
+
+/// The jobs of the document, and what makes a workflow of them.
+type Asked = (Vec<NewJob>, Shape);
+
+fn asked(file: &Path) -> Result<Asked, Failure> {
+    let usage = |what: String| Failure::Usage(Fault::new("workflow", what));
+    let document: NewWorkflowRequest = serde_json::from_str(&read(file)?)
+        .map_err(|e| usage(format!("{} holds no workflow: {e}", file.display())))?;
+    document.into_parts(&switchyard_catalog::registry()).map_err(usage)
+}
+
+async fn start(db: &Db, asked: Option<Asked>, output: Output) -> Result<(), Failure> {
+    let Some((jobs, shape)) = asked else { return Ok(()) };
+    let jobs = orders::secret(db, &switchyard_catalog::registry(), jobs).await.map_err(away)?;
+    let request = jobs.first().map(|job| format!("cli-{}", job.id));
+    let flow = shape.with(jobs).caused_by(Some(TraceContext::new_root()), request.as_deref());
+    let mut tx = db.begin(Scope::Platform).await.map_err(away)?;
+    let started = tx.start_workflow(flow).await.map_err(unfit)?;
+    tx.commit().await.map_err(away)?;
+    output.answer(&json!({ "id": started.id, "jobs": started.jobs }), || {
+        format!("{} is started: {} jobs", started.id, started.jobs.len())
+    });
+    Ok(())
+}
+
+fn unfit(fault: StoreFault) -> Failure {
+    match fault {
+        StoreFault::Workflow(f @ WorkflowFault::KeyHeld { .. }) => {
+            Fault::new("key_held", f.to_string()).into()
+        }
+        StoreFault::Workflow(f) => Failure::Usage(Fault::new("workflow", f.to_string())),
+        other => away(other).into(),
+    }
 }
 
 async fn cancel(db: &Db, id: WorkflowId, output: Output) -> Result<(), Failure> {

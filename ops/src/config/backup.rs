@@ -84,6 +84,8 @@ pub struct Keep {
 pub struct BackupConfig {
     /// Where backups go; none: there are no backups.
     pub archive: Option<ArchiveSettings>,
+    /// How to get into the first archive, without its place: a restore may name another place.
+    pub sign_in: ArchiveSettings,
     /// Where they are copied to.
     pub second: Option<ArchiveSettings>,
     /// Who can read them: `age1...`.
@@ -134,9 +136,12 @@ pub struct AlarmsConfig {
 }
 
 pub(super) fn read(r: &mut Reader) -> BackupConfig {
+    let (archive, sign_in) = archive(r, &FIRST);
+    let (second, _) = self::archive(r, &SECOND_ONE);
     let config = BackupConfig {
-        archive: archive(r, &FIRST),
-        second: archive(r, &SECOND_ONE),
+        archive,
+        sign_in,
+        second,
         recipients: r.get(
             "backup.recipients",
             Vec::new(),
@@ -170,7 +175,7 @@ pub(super) fn read(r: &mut Reader) -> BackupConfig {
         ),
         standby_url: r.secret_url(
             "backup.standby_url",
-            "The database that disaster recovery fills; it must not exist or be empty",
+            "The database that disaster recovery fills; it must not exist, or be empty",
             POSTGRES,
         ),
         slot: r.get(
@@ -243,7 +248,8 @@ const SECOND_ONE: Names = Names {
     lock_days: "backup.second_lock_days",
 };
 
-fn archive(r: &mut Reader, names: &Names) -> Option<ArchiveSettings> {
+/// An archive, if its place is set, and how to get in, in any case.
+fn archive(r: &mut Reader, names: &Names) -> (Option<ArchiveSettings>, ArchiveSettings) {
     let place: Option<String> = r.optional(names.place.0, names.place.1);
     let endpoint = r.optional(names.endpoint, "Its S3 server, if it is not Amazon's");
     let region = r.get(names.region, "us-east-1".to_owned(), "Its region");
@@ -270,15 +276,16 @@ fn archive(r: &mut Reader, names: &Names) -> Option<ArchiveSettings> {
         r.fault(names.place.0, format!("is {shown:?}; that is no archive"), remedy);
     }
     let lock_days = (lock_days > 0u32).then_some(lock_days);
-    place.map(|place| ArchiveSettings {
-        place,
+    let sign_in = ArchiveSettings {
+        place: String::new(),
         endpoint,
         region,
         access_key,
         secret_key,
         sse,
         lock_days,
-    })
+    };
+    (place.map(|place| ArchiveSettings { place, ..sign_in.clone() }), sign_in)
 }
 
 fn cadence(r: &mut Reader) -> Cadence {
@@ -338,6 +345,20 @@ fn keep(r: &mut Reader) -> Keep {
     }
 }
 
+/// What a process cannot do without that writes backups.
+pub(super) fn demand(r: &mut Reader, config: &BackupConfig) {
+    if config.archive.is_none() {
+        return;
+    }
+    let remedy = "run `switchyard backup keygen` and set what it prints";
+    if config.recipients.is_empty() && !r.is_faulty("backup.recipients") {
+        r.fault("backup.recipients", "is not set, so nobody could read the backups", remedy);
+    }
+    if config.signing_key.is_none() && !r.is_faulty("backup.signing_key") {
+        r.fault("backup.signing_key", "is not set, so nobody could trust the backups", remedy);
+    }
+}
+
 /// What does not fit together.
 fn check(r: &mut Reader, config: &BackupConfig) {
     if config.archive.is_none() {
@@ -345,20 +366,6 @@ fn check(r: &mut Reader, config: &BackupConfig) {
             r.fault("backup.archive", "is not set, but backup.second is", "set it, too");
         }
         return;
-    }
-    if config.recipients.is_empty() && !r.is_faulty("backup.recipients") {
-        r.fault(
-            "backup.recipients",
-            "is not set, so nobody could read the backups",
-            "run `switchyard backup keygen` and set what it prints",
-        );
-    }
-    if config.signing_key.is_none() && !r.is_faulty("backup.signing_key") {
-        r.fault(
-            "backup.signing_key",
-            "is not set, so nobody could trust the backups",
-            "run `switchyard backup keygen` and set what it prints",
-        );
     }
     let Cadence { incremental, jitter, .. } = config.cadence;
     // A minute is too much to ask of systems that promise less than that.

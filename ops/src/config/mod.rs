@@ -43,6 +43,9 @@ pub struct Needs {
     pub database: bool,
     /// The master key. If none is configured, the data folder's is used, if there is one.
     pub secret_key: bool,
+    /// What backups are written with, where an archive is configured. Whoever only reads them does
+    /// without: after a disaster the signing key is gone with its machine.
+    pub takes_backups: bool,
 }
 
 /// What the command line says; it wins over everything else.
@@ -220,6 +223,9 @@ fn demand(r: &mut Reader, config: &Config, needs: Needs) {
     }
     if needs.secret_key && config.secret_key.is_none() && !r.is_faulty("secret_key") {
         r.fault("secret_key", "is not set", "set SWITCHYARD_SECRET_KEY to the output of `openssl rand -base64 32`, the same for every process, and keep it: without it the portals' secrets cannot be read");
+    }
+    if needs.takes_backups {
+        backup::demand(r, &config.backup);
     }
 }
 

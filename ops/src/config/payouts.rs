@@ -1,18 +1,45 @@
 //! The section of payouts: who pays, and from which amount on a second person has to agree.
 
 use super::reader::Reader;
-use switchyard_domain::payment::{Bic, Debtor, PayoutRules, SepaIban};
+use super::value::{Given, Setting};
+use switchyard_domain::payment::{ApprovalLimit, Bic, Debtor, PayoutRules, SepaIban};
 
 const REMEDY: &str = "copy it from a bank statement, or leave `payouts.debtor` out";
 
 pub(super) fn read(r: &mut Reader) -> PayoutRules {
-    let limit: u64 = r.number(
+    let approval_limit = r.get(
         "payouts.approval_limit",
-        0,
-        0..=1_000_000_000_000,
-        "A payout of more than this (in minor units: cents) is approved by a second person",
+        ApprovalLimit::default(),
+        "Beyond this in 24 hours (in minor units: cents) a second person approves an owner's payouts; one \
+         number, or `EUR=100000,JPY=15000`",
     );
-    PayoutRules { approval_limit: i64::try_from(limit).unwrap_or_default(), debtor: debtor(r) }
+    let debtor = debtor(r);
+    let mail_statements = r.get(
+        "payouts.mail_statements",
+        false,
+        "E-mail the month's statement to everybody who earned in it when a month is closed",
+    );
+    PayoutRules { approval_limit, debtor, mail_statements }
+}
+
+impl Setting for ApprovalLimit {
+    const WANTED: &'static str =
+        "minor units from 0 to 10^12, or such a number for each currency: EUR=100000,JPY=15000";
+
+    fn read(given: &Given<'_>) -> Option<Self> {
+        match given {
+            Given::Whole(limit) => limit.to_string().parse().ok(),
+            Given::Text(text) => text.parse().ok(),
+            Given::Pairs(pairs) => {
+                Self::by_currency(pairs.iter().map(|(c, n)| (c.as_str(), n.as_str()))).ok()
+            }
+            _ => None,
+        }
+    }
+
+    fn written(&self) -> String {
+        self.to_string()
+    }
 }
 
 fn debtor(r: &mut Reader) -> Option<Debtor> {

@@ -90,7 +90,7 @@ fn all_faults_come_at_once_with_key_source_and_remedy() {
 
 #[test]
 fn what_a_command_needs_is_a_fault_when_it_is_missing() {
-    let needs = Needs { database: true, secret_key: true };
+    let needs = Needs { database: true, secret_key: true, ..Needs::default() };
     let found = load(&[], "", needs).expect_err("faults").0;
     let keys: Vec<&str> = found.iter().map(|f| f.key.as_str()).collect();
     assert_eq!(keys, ["database.url", "secret_key"]);
@@ -98,7 +98,7 @@ fn what_a_command_needs_is_a_fault_when_it_is_missing() {
 
 #[test]
 fn a_bad_value_is_told_once_even_if_it_is_needed() {
-    let needs = Needs { database: true, secret_key: false };
+    let needs = Needs { database: true, ..Needs::default() };
     let found = load(&[("DATABASE_URL", "nonsense")], "", needs).expect_err("a fault").0;
     assert_eq!(found.len(), 1, "{found:?}");
 }
@@ -157,4 +157,22 @@ fn passwords_are_never_shown() {
 fn variables_that_only_look_like_settings_are_left_alone() {
     let others = [("SWITCHYARD_TEST_DATABASE_URL", "x"), ("SWITCHYARD_CONFIG", "y"), ("PATH", "z")];
     assert!(load(&others, "", Needs::default()).is_ok());
+}
+
+#[test]
+fn the_approval_limit_is_a_number_a_table_or_pairs() {
+    use switchyard_domain::money::Currency;
+    let limits = |variables: &[(&str, &str)], file: &str| {
+        let config = load(variables, file, Needs::default()).expect("good");
+        ["EUR", "JPY"]
+            .map(|code| config.payouts.approval_limit.of(Currency::of(code).expect("a currency")))
+    };
+    let table = "[payouts.approval_limit]\nEUR = 100000\nJPY = 15_000";
+    assert_eq!(limits(&[], "[payouts]\napproval_limit = 700"), [700, 700]);
+    assert_eq!(limits(&[], table), [100_000, 15_000]);
+    let pairs = [("SWITCHYARD_PAYOUTS__APPROVAL_LIMIT", "EUR=5")];
+    assert_eq!(limits(&pairs, table), [5, 0]);
+    let found = faults(&[], "[payouts.approval_limit]\nEURO = 1");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].key, "payouts.approval_limit");
 }

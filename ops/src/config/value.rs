@@ -12,6 +12,8 @@ pub(super) enum Given<'a> {
     Fraction(f64),
     Yes(bool),
     List(Vec<String>),
+    /// A section whose values are text or whole numbers.
+    Pairs(Vec<(String, String)>),
     Other(&'static str),
 }
 
@@ -24,18 +26,15 @@ impl<'a> Given<'a> {
                 || n.to_f64().map_or(Self::Other("a number out of range"), Self::Fraction),
                 Self::Whole,
             ),
-            Value::Array(_, items) => items
-                .iter()
-                .map(|v| {
-                    let number = || v.to_u128().map(|n| n.to_string());
-                    v.as_str().map(str::to_owned).or_else(number)
-                })
-                .collect::<Option<Vec<_>>>()
-                .map_or(
-                    Self::Other("a list of other things than text and whole numbers"),
-                    Self::List,
-                ),
-            Value::Dict(..) => Self::Other("a section"),
+            Value::Array(_, items) => items.iter().map(plain).collect::<Option<Vec<_>>>().map_or(
+                Self::Other("a list of other things than text and whole numbers"),
+                Self::List,
+            ),
+            Value::Dict(_, members) => {
+                let pairs = members.iter().map(|(name, v)| Some((name.clone(), plain(v)?)));
+                let pairs = pairs.collect::<Option<Vec<_>>>().filter(|pairs| !pairs.is_empty());
+                pairs.map_or(Self::Other("a section"), Self::Pairs)
+            }
             Value::Char(..) | Value::Empty(..) => Self::Other("nothing"),
         }
     }
@@ -48,8 +47,17 @@ impl<'a> Given<'a> {
             Self::Fraction(n) => n.to_string(),
             Self::Yes(b) => b.to_string(),
             Self::List(items) => format!("{items:?}"),
+            Self::Pairs(_) => "a section".to_owned(),
             Self::Other(what) => (*what).to_owned(),
         }
+    }
+}
+
+/// A text or a whole number, as text.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Num(_, n) => whole(*n).map(|n| n.to_string()),
+        value => value.as_str().map(str::to_owned),
     }
 }
 

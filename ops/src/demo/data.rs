@@ -1,6 +1,8 @@
 //! What is in the demo. People, addresses and numbers are invented.
 
+use crate::portal_file::PortalFile;
 use serde_json::Value;
+use std::path::Path;
 
 /// The portal that takes the standard lead.
 pub(super) const PORTAL: &str = "demo";
@@ -79,10 +81,10 @@ pub(super) const AGENCIES: [AgencySeed; 3] = [
 #[derive(Clone, Debug)]
 pub struct PortalSeed {
     /// The word in its webhook URL.
-    pub code: &'static str,
+    pub code: String,
     /// For people.
-    pub name: &'static str,
-    /// `PortalSettings`, as they stand in `ops/seed/portals`.
+    pub name: String,
+    /// `PortalSettings`, as they stand in `ops/seed/portals`; the demo has secrets of its own.
     pub settings: Value,
 }
 
@@ -93,22 +95,15 @@ pub struct PortalSeed {
 #[must_use]
 pub fn portal_seeds() -> Vec<PortalSeed> {
     let files = [
-        (PORTAL, "Demo portal", include_str!("../../seed/portals/demo.json")),
-        ("zapier_flat", "Zapier", include_str!("../../seed/portals/zapier_flat.json")),
-        (
-            "indomio_immobiliare",
-            "Indomio / Immobiliare.it",
-            include_str!("../../seed/portals/indomio_immobiliare.json"),
-        ),
-        (
-            "standard_webhooks",
-            "Standard Webhooks",
-            include_str!("../../seed/portals/standard_webhooks.json"),
-        ),
+        include_str!("../../seed/portals/demo.json"),
+        include_str!("../../seed/portals/zapier_flat.json"),
+        include_str!("../../seed/portals/indomio_immobiliare.json"),
+        include_str!("../../seed/portals/standard_webhooks.json"),
     ];
-    let read = |(code, name, text)| {
-        let settings = serde_json::from_str(text).expect("a portal file of the program is sound");
-        PortalSeed { code, name, settings }
+    let read = |text| {
+        let file = PortalFile::parse(text, true, Path::new(""), false)
+            .expect("a portal file of the program is sound");
+        PortalSeed { code: file.code, name: file.name, settings: file.raw }
     };
     files.into_iter().map(read).collect()
 }

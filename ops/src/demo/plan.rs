@@ -103,7 +103,7 @@ impl DemoPlan {
             })?;
             let keyed = settings.api_key != ApiKeyPlace::None;
             self.portals.push(PortalPlan {
-                code: seed.code.to_owned(),
+                code: seed.code,
                 api_key: keyed.then(|| new_api_key().to_string()),
                 signing_secret: settings.signature.map(|_| signing_secret()),
             });

@@ -115,18 +115,18 @@ async fn portal(
     seed: &PortalSeed,
     plan: &PortalPlan,
 ) -> Result<(), Fault> {
-    let there = portals::by_code(tx, seed.code).await.map_err(refused)?;
+    let there = portals::by_code(tx, &seed.code).await.map_err(refused)?;
     if there.as_ref().is_some_and(|p| has_credentials(p, key, plan)) {
         return Ok(());
     }
     // A portal that is there keeps its settings: somebody may have mended its mapping.
     let (name, active, settings) = there.map_or_else(
-        || (seed.name.to_owned(), true, seed.settings.clone()),
+        || (seed.name.clone(), true, seed.settings.clone()),
         |p| (p.name, p.active, p.settings),
     );
     let sealed = |secret: &String| key.seal(PORTAL_SIGNING, secret.as_bytes());
     let new = NewPortal {
-        code: seed.code.to_owned(),
+        code: seed.code.clone(),
         name,
         active,
         settings,

@@ -23,6 +23,14 @@ pub(super) async fn look(base: &Base) -> Vec<Finding> {
         }
     };
     let mut found = vec![age(&stands), proof(&stands)];
+    let b = &base.config.backup;
+    if b.archive.is_some() && (b.signing_key.is_none() || b.recipients.is_empty()) {
+        found.push(Finding::warn(
+            "backup keys",
+            "there is an archive, but no keys to write to it: workers do not start",
+            "set backup.signing_key and backup.recipients; `switchyard backup keygen` makes them",
+        ));
+    }
     if stands.restored.as_ref().is_some_and(|r| r.released_at.is_none()) {
         found.push(Finding::warn(
             "released",

@@ -143,9 +143,14 @@ fn one(
             let message = format!("The secret has {n} bytes, at most {MOST_BYTES}: is it a file?");
             Err(fault("too_long", message))
         }
-        _ if secret.expose_secret().contains('\n') => {
+        // A public key may be a block of several lines.
+        _ if secret.expose_secret().contains('\n') && !is_pem(secret.expose_secret()) => {
             Err(fault("several_lines", "The secret has several lines; write one.".to_owned()))
         }
         _ => Ok(Some(secret)),
     }
+}
+
+fn is_pem(text: &str) -> bool {
+    text.starts_with("-----BEGIN PUBLIC KEY-----") && text.ends_with("-----END PUBLIC KEY-----")
 }

@@ -1,5 +1,7 @@
 //! Switchyard's engine alone: empty jobs, one worker in this process or several in others.
 
+mod piles;
+
 use anyhow::{Context as _, ensure};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -90,18 +92,28 @@ impl Tally {
     }
 
     fn job(&self, i: u64, mix: Mix) -> anyhow::Result<NewJob> {
-        let mut options = Options::new();
-        if mix.partitions > 0 {
-            options = options.partition(i % mix.partitions);
-        }
-        if mix.unique {
-            options = options.unique_by(i);
-        }
-        if mix.priorities {
-            options = options.priority(i16::try_from(i % 10)?);
-        }
+        self.job_with(i, mix.options(i)?)
+    }
+
+    fn job_with(&self, i: u64, options: Options) -> anyhow::Result<NewJob> {
         let job = Nothing { i, at: self.now(), pad: "x".repeat(180) };
         Ok(NewJob::with_options(&job, options)?)
+    }
+}
+
+impl Mix {
+    fn options(self, i: u64) -> anyhow::Result<Options> {
+        let mut options = Options::new();
+        if self.partitions > 0 {
+            options = options.partition(i % self.partitions);
+        }
+        if self.unique {
+            options = options.unique_by(i);
+        }
+        if self.priorities {
+            options = options.priority(i16::try_from(i % 10)?);
+        }
+        Ok(options)
     }
 }
 
@@ -238,22 +250,6 @@ impl Engine {
         rate
     }
 
-    /// Fills the queue with jobs that are less urgent than any other, in SQL.
-    pub async fn pile_up(&self, jobs: u64) -> anyhow::Result<()> {
-        self.enqueue(&Tally::new(1, false), 0..1, Mix::default()).await?;
-        let mut owner = PgConnection::connect(self.url.expose_secret()).await?;
-        sqlx::query(
-            "insert into engine.jobs (id, lane, kind, priority, max_attempts, timeout_ms, args)
-             select gen_random_uuid(), j.lane, j.kind, 99, j.max_attempts, j.timeout_ms, j.args
-             from engine.jobs j cross join generate_series(1, $1::int8) where j.kind = 'bench.nothing'",
-        )
-        .bind(i64::try_from(jobs)?)
-        .execute(&mut owner)
-        .await?;
-        sqlx::raw_sql("vacuum analyze engine.jobs").execute(&mut owner).await?;
-        Ok(())
-    }
-
     /// Microseconds from the enqueue of a job to its start, of jobs that come every 10 ms, sorted.
     pub async fn delays(&self, jobs: u64) -> anyhow::Result<Vec<u64>> {
         let tally = Tally::new(jobs, true);
@@ -284,16 +280,10 @@ impl Engine {
     pub async fn process_by(&self, processes: usize, jobs: u64) -> anyhow::Result<(f64, f64)> {
         self.enqueue(&Tally::new(jobs, false), 0..jobs, Mix::default()).await?;
         let goal = self.finished().await? + jobs;
-        let program = std::env::current_exe()?;
         let begun = Instant::now();
         let mut workers = Vec::new();
         for _ in 0..processes {
-            let mut worker = tokio::process::Command::new(&program);
-            worker
-                .env(WORKER_OF, self.url.expose_secret())
-                .stdout(Stdio::null())
-                .kill_on_drop(true);
-            workers.push(worker.spawn()?);
+            workers.push(self.worker_process()?);
         }
         while self.finished().await? < goal {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -305,6 +295,13 @@ impl Engine {
             worker.kill().await?;
         }
         Ok((jobs as f64 / took.as_secs_f64(), largest))
+    }
+
+    /// A copy of this program that is a worker.
+    fn worker_process(&self) -> anyhow::Result<tokio::process::Child> {
+        let mut worker = tokio::process::Command::new(std::env::current_exe()?);
+        worker.env(WORKER_OF, self.url.expose_secret()).stdout(Stdio::null()).kill_on_drop(true);
+        Ok(worker.spawn()?)
     }
 
     async fn one(&self, question: &'static str) -> anyhow::Result<u64> {

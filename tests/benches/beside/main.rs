@@ -3,9 +3,10 @@
 //!
 //! Rounds and seconds can be changed: `SWITCHYARD_BENCH_ROUNDS` (3), `SWITCHYARD_BENCH_SECONDS` (8);
 //! some disciplines alone: `SWITCHYARD_BENCH_ONLY` (of `ingest,line,process,enqueue,delay,snapshot,
-//! backlog,scale`; with `rust` beside `process` and `enqueue` the peers in Rust as well);
+//! backlog,fairness,scale`; with `rust` beside `process` and `enqueue` the peers in Rust as well);
 //! `SWITCHYARD_BENCH_JOBS` empty jobs (50,000); `SWITCHYARD_BENCH_BACKLOG` jobs that wait meanwhile
-//! (5,000,000).
+//! (5,000,000), `SWITCHYARD_BENCH_HISTORY` jobs that have ended before (1,000,000); with 0 that
+//! part of `backlog` is left out.
 #![allow(missing_docs, clippy::print_stdout)] // a program that prints
 
 mod engine;
@@ -155,16 +156,26 @@ async fn engine_alone(
         }
     }
     if wanted("backlog") {
-        let backlog = setting("SWITCHYARD_BENCH_BACKLOG", 5_000_000);
-        for waiting in [0, backlog] {
+        let waiting = setting("SWITCHYARD_BENCH_BACKLOG", 5_000_000);
+        let ended = setting("SWITCHYARD_BENCH_HISTORY", 1_000_000);
+        let mut piles = vec![(0, 0), (waiting, 0), (0, ended)];
+        piles.dedup();
+        for (waiting, ended) in piles {
             let engine = fresh("switchyard_backlog").await?;
-            if waiting > 0 {
-                engine.pile_up(waiting).await?;
-            }
+            engine.pile_up(waiting, ended).await?;
             let rate = engine.process(jobs, Mix::default()).await?;
-            figures.add(&format!("process, {waiting} others waiting, jobs/s"), rate);
+            let name =
+                format!("process {jobs}, {waiting} others waiting, {ended} in history, jobs/s");
+            figures.add(&name, rate);
             engine.close().await;
         }
+    }
+    if wanted("fairness") {
+        let engine = fresh("switchyard_fairness").await?;
+        let (small, all) = engine.small_beside_one(999, 10, 100_000).await?;
+        figures.add("999 partitions of 10 beside one of 100,000: all of the 999 done, s", small);
+        figures.add("999 partitions of 10 beside one of 100,000: all done, s", all);
+        engine.close().await;
     }
     if wanted("scale") {
         for processes in [1, 2, 4, 8] {

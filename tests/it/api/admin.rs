@@ -151,6 +151,10 @@ async fn a_portal_is_made_with_a_key_or_a_secret() {
     let made = admin.put(path, &signed, 201).await;
     assert_eq!(made["data"]["has_signing_secret"], true);
     assert!(!made.to_string().contains("16 bytes"), "the secret is not shown");
+    // It was stored for another scheme.
+    let other = json!({"settings": {"api_key": {"in": "none"}, "signature": {"scheme": "sendgrid"},
+        "mapping": {"fields": {"email": "email"}}}});
+    assert_eq!(admin.put(path, &other, 422).await["error"]["code"], "secret_unfit");
     let listed = admin.get("/api/admin/portals", 200).await;
     assert_eq!(listed["data"].as_array().unwrap().len(), 2);
 }

@@ -3,11 +3,12 @@
 use super::support::{Front, KEY, config, count, json_of, read_to_end};
 use axum::http::Method;
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::Duration;
 use switchyard_api::ApiConfig;
+use switchyard_tests::TestDb;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -15,6 +16,41 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut out = GzEncoder::new(Vec::new(), Compression::best());
     out.write_all(plain).unwrap();
     out.finish().unwrap()
+}
+
+/// `n` blanks as RFC 1950 packs them, and as RFC 1951 does.
+fn deflated(n: usize) -> [Vec<u8>; 2] {
+    let plain = vec![b' '; n];
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+    let mut bare = DeflateEncoder::new(Vec::new(), Compression::best());
+    zlib.write_all(&plain).unwrap();
+    bare.write_all(&plain).unwrap();
+    [zlib.finish().unwrap(), bare.finish().unwrap()]
+}
+
+/// A frame of Zstandard (RFC 8878, 3.1.1) that stands for so many blocks of 128 KiB of blanks, four
+/// bytes each: one byte that is repeated.
+fn zstandard(blocks: u32) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
+    for n in 1..=blocks {
+        let header = (128 << 10) << 3 | 1 << 1 | u32::from(n == blocks);
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(b' ');
+    }
+    frame
+}
+
+/// What the audit has of every refused request: status, code, and the body's length.
+async fn audited(test: &TestDb) -> Vec<(i16, String, i64)> {
+    sqlx::query_as(
+        "select r.status, r.code, coalesce(r.body_bytes, 0)
+         from switchyard.refused_requests r join switchyard.portals p on p.id = r.portal_id
+         where p.code = 'demo' and r.method = 'POST' and r.message <> ''
+         order by r.id",
+    )
+    .fetch_all(&mut test.owner().await)
+    .await
+    .unwrap()
 }
 
 async fn sent(
@@ -38,6 +74,7 @@ async fn hostile_bodies_are_refused_with_code_and_place() {
     front.demo().await;
     let deep = [b"[".repeat(2_000), b"]".repeat(2_000)].concat();
     let wide = format!("[{}0]", "0,".repeat(250_000));
+    let mut wanted = Vec::new();
     let entity = r#"<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>"#;
     let (json, xml, form) =
         ("application/json", "application/xml", "application/x-www-form-urlencoded");
@@ -55,6 +92,7 @@ async fn hostile_bodies_are_refused_with_code_and_place() {
         ("multipart/form-data; boundary=b", b"--b\r\nContent-".to_vec(), 400, "invalid_multipart"),
         ("text/csv", b"a,a\n1,2\n".to_vec(), 400, "duplicate_key"),
     ] {
+        wanted.push((status as i16, code.to_owned(), body.len() as i64));
         let refused = sent(&front, kind, None, body, status).await;
         assert_eq!(refused["error"]["code"], code, "{kind}");
     }
@@ -68,6 +106,8 @@ async fn hostile_bodies_are_refused_with_code_and_place() {
         .await
         .unwrap();
     assert_eq!(key, "id:12345678901234567890123", "the id has all its digits");
+    drop(owner);
+    assert_eq!(audited(&front.stopped().await).await, wanted, "a row for each in the audit");
 }
 
 #[tokio::test]
@@ -85,15 +125,29 @@ async fn compressed_bodies_are_kept_as_they_came_and_bombs_are_refused() {
     .await
     .unwrap();
     assert_eq!((stored, coding.as_str()), (packed.clone(), "gzip"));
-    let bomb = gzip(&vec![b' '; 5_000_000]);
-    assert!(bomb.len() < 100_000);
-    let refused = sent(&front, json, Some("gzip"), bomb, 413).await;
-    assert_eq!(refused["error"]["code"], "compression_bomb");
-    let cut = packed[..packed.len() - 9].to_vec();
-    let refused = sent(&front, json, Some("gzip"), cut, 400).await;
-    assert_eq!(refused["error"]["code"], "invalid_compression");
-    let refused = sent(&front, json, Some("br"), plain.to_vec(), 415).await;
-    assert_eq!(refused["error"]["code"], "unsupported_content_encoding");
+    let [zlib, bare] = deflated(5_000_000);
+    let zstd = zstandard(40);
+    let mut wanted = Vec::new();
+    for (coding, body, status, code) in [
+        ("gzip", gzip(&vec![b' '; 5_000_000]), 413, "compression_bomb"),
+        ("deflate", zlib.clone(), 413, "compression_bomb"),
+        ("deflate", bare, 413, "compression_bomb"),
+        ("zstd", zstd.clone(), 413, "compression_bomb"),
+        // Well below the limit, and still more than anybody's text comes to.
+        ("zstd", zstandard(4), 413, "compression_bomb"),
+        ("gzip", packed[..packed.len() - 9].to_vec(), 400, "invalid_compression"),
+        ("deflate", zlib[..20].to_vec(), 400, "invalid_compression"),
+        ("zstd", zstandard(1)[..8].to_vec(), 400, "invalid_compression"),
+        ("br", plain.to_vec(), 415, "unsupported_content_encoding"),
+    ] {
+        assert!(body.len() < 100_000, "{coding}");
+        // A coding that nobody reads is refused before the body is.
+        let read = if status == 415 { 0 } else { body.len() as i64 };
+        wanted.push((status as i16, code.to_owned(), read));
+        let refused = sent(&front, json, Some(coding), body, status).await;
+        assert_eq!(refused["error"]["code"], code, "{coding}");
+    }
+    assert_eq!(audited(&front.stopped().await).await, wanted, "a row for each in the audit");
 }
 
 #[tokio::test]
@@ -111,6 +165,8 @@ async fn a_portal_may_take_more_than_the_server_does_by_itself() {
     let eleven = json!({"id": 2, "message": "x".repeat(11_000_000)});
     let large = front.post("/api/webhooks/large", &eleven).header("x-api-key", KEY);
     json_of(large, 413).await;
+    let rows = audited(&front.stopped().await).await;
+    assert_eq!(rows, [(413, "payload_too_large".to_owned(), 0)], "it was not read to its end");
 }
 
 #[tokio::test]
@@ -141,4 +197,9 @@ async fn senders_that_break_off_or_crawl_are_given_up() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     let mut owner = front.owner().await;
     assert_eq!(count(&mut owner, "select count(*) from switchyard.webhook_events").await, 0);
+    drop(owner);
+    let mut rows = audited(&front.stopped().await).await;
+    // Whoever goes away in the middle may be gone before it is judged.
+    rows.retain(|(_, code, _)| code != "body_broken");
+    assert_eq!(rows, [(408, "body_timeout".to_owned(), 0)]);
 }

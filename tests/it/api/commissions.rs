@@ -20,7 +20,12 @@ fn settings() -> ApiConfig {
         iban: "DE89370400440532013000".parse().unwrap(),
         bic: None,
     };
-    ApiConfig { payouts: PayoutRules { approval_limit: 1_000, debtor: Some(debtor) }, ..config() }
+    let payouts = PayoutRules {
+        approval_limit: 1_000.into(),
+        debtor: Some(debtor),
+        ..PayoutRules::default()
+    };
+    ApiConfig { payouts, ..config() }
 }
 
 /// Books a commission as the ledger's jobs do.
@@ -122,6 +127,7 @@ async fn money_goes_out_by_two_people_and_one_file() {
         json!({ "agent_id": ann, "name": "Ann", "iban": IBAN, "bic": "COBADEFF" }),
         json!({ "agent_id": ann, "name": "Ann" }),
         json!({ "agent_id": ann, "name": "", "iban": IBAN }),
+        json!({ "agent_id": ann, "name": "日本", "iban": IBAN }),
         json!({ "agent_id": ann, "name": "Ann", "stripe_account": "acct-1" }),
         json!({ "agent_id": stranger, "name": "Bob", "iban": IBAN }),
     ] {
@@ -152,6 +158,8 @@ async fn money_goes_out_by_two_people_and_one_file() {
     json_of(front.get(&path).bearer_auth(&mine), 403).await;
     let settled = ops.post(&step("settle"), &json!({ "arrived": true }), 200).await;
     assert_eq!(settled["data"]["state"], "confirmed");
+    assert!(settled["data"]["settled_by"].as_str().unwrap().starts_with("admin:"), "{settled}");
+    assert_eq!(file["data"]["left_out"], json!([]));
     let standing = format!("/api/v1/commissions/dashboard?agent={ann}");
     let standing = json_of(front.get(&standing).bearer_auth(&mine), 200).await;
     assert_eq!(standing["data"]["standing"]["paid"]["minor"], 50_000);
@@ -259,4 +267,33 @@ async fn an_event_that_was_refused_is_explained_by_its_reason() {
         assert_eq!((&told["period"], &told["postings"]), (&Value::Null, &json!([])));
         json_of(front.get(&path).bearer_auth(&theirs), 404).await;
     }
+}
+
+#[tokio::test]
+async fn a_payout_that_is_asked_for_again_with_its_key_is_the_same() {
+    let front = Front::with(settings()).await;
+    let ops = Operator::of(&front).await;
+    let (mine, me) = front.agency("me@nowak.example").await;
+    let ann = agent(&front, me, "Ann").await;
+    earn(&front, me, ann, 50_000).await;
+    let payee = json!({ "agent_id": ann, "name": "Ann", "iban": IBAN });
+    json_of(front.put("/api/v1/commissions/payee", &payee).bearer_auth(&mine), 200).await;
+    let path = "/api/v1/commissions/payout";
+    let wanted = json!({ "agent_id": ann, "method": "csv", "amount_minor": 900 });
+    let ask = |body: &Value| {
+        front.post(path, body).bearer_auth(&mine).header("idempotency-key", "september")
+    };
+    let first = json_of(ask(&wanted), 201).await;
+    let id = first["data"]["id"].as_str().unwrap();
+    // On its way, a second one could be asked for: the retry must not be that.
+    ops.post(&format!("{path}/export"), &json!({ "method": "csv" }), 201).await;
+    ops.post(&format!("{path}/{id}/settle"), &json!({ "arrived": true }), 200).await;
+    let again = json_of(ask(&wanted), 200).await;
+    assert_eq!((&again["data"]["id"], &again["data"]["state"]), (&json!(id), &json!("confirmed")));
+    let other = json!({ "agent_id": ann, "method": "csv", "amount_minor": 901 });
+    assert_eq!(json_of(ask(&other), 422).await["error"]["code"], "idempotency_key_reused");
+    let listed = ops.get("/api/v1/commissions/payouts", 200).await;
+    assert_eq!(listed["data"]["items"].as_array().unwrap().len(), 1, "{listed}");
+    // Without the key it is another one.
+    json_of(front.post(path, &wanted).bearer_auth(&mine), 201).await;
 }

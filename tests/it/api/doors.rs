@@ -5,7 +5,7 @@ use axum::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, Url};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use switchyard_api::ApiConfig;
@@ -247,6 +247,21 @@ async fn proofs_that_we_know_the_secret_and_bare_echoes() {
     // By Python's hmac.
     let wanted = json!({"response_token": "sha256=VTXgsv2C1b1upDV5xXzwjkrYL7eB20sX0kh84Ebohic="});
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), wanted);
+
+    // What could be delivered is never signed: else anybody could have a delivery signed.
+    let forged = [
+        r#"{"email":"x@y"}"#.to_owned(),
+        format!("hmacsha256={}", lead(1)),
+        "email=x".to_owned(),
+        "x".repeat(257),
+    ];
+    for forged in forged {
+        let url = Url::parse_with_params(&front.url("/api/webhooks/crc"), [("crc_token", &forged)]);
+        let ask = front.client.get(url.unwrap());
+        let refused = json_of(ask, 400).await;
+        assert_eq!(code_of(&refused), "handshake_invalid", "{forged}");
+        assert!(!refused.to_string().contains("sha256="), "{refused}");
+    }
 
     let door = settings(json!({"handshake": {"query": "validationToken", "methods": ["POST"]}}));
     front.portal("graph", door, Some("the-key"), None).await;

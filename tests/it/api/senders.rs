@@ -12,7 +12,7 @@ use switchyard_domain::secrets::{PORTAL_SIGNING, hash_credential};
 use switchyard_store::portals::NewPortal;
 use switchyard_store::{Scope, portals};
 
-fn read(code: &str, file: &str) -> Value {
+pub(super) fn read(code: &str, file: &str) -> Value {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/portals");
     serde_json::from_slice(&std::fs::read(root.join(code).join(file)).unwrap()).unwrap()
 }
@@ -133,7 +133,15 @@ fn path(code: &str, url: &str) -> String {
     }
 }
 
-async fn send(front: &Front, code: &str, delivery: &Value, wanted: &Value, at: &str) {
+/// Sends a delivery and compares the answer; gives the id of its event, if it became one, and the code
+/// of its refusal, if it was refused.
+pub(super) async fn send(
+    front: &Front,
+    code: &str,
+    delivery: &Value,
+    wanted: &Value,
+    at: &str,
+) -> (Option<String>, Option<String>) {
     let method: Method = delivery["method"].as_str().unwrap().parse().unwrap();
     let mut request = front.request(method, &path(code, delivery["url"].as_str().unwrap()));
     for (name, value) in delivery["headers"].as_object().unwrap() {
@@ -142,6 +150,8 @@ async fn send(front: &Front, code: &str, delivery: &Value, wanted: &Value, at: &
     let response = request.body(body(delivery)).send().await.unwrap();
     let status = response.status().as_u16();
     let content_type = response.headers().get("content-type").cloned();
+    let event = response.headers().get("switchyard-event-id");
+    let event = event.map(|id| id.to_str().unwrap().to_owned());
     let text = response.text().await.unwrap();
     let allowed: Vec<u64> = match wanted["status_any_of"].as_array() {
         Some(any) => any.iter().filter_map(Value::as_u64).collect(),
@@ -165,27 +175,41 @@ async fn send(front: &Front, code: &str, delivery: &Value, wanted: &Value, at: &
     if let Some(kind) = wanted["response_content_type"].as_str() {
         assert!(content_type.unwrap().to_str().unwrap().starts_with(kind), "{at}");
     }
+    let refusal = serde_json::from_str::<Value>(&text).ok();
+    (event, refusal.and_then(|answer| answer["error"]["code"].as_str().map(str::to_owned)))
+}
+
+/// The senders of the corpus.
+pub(super) fn senders() -> Vec<String> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/portals");
+    let names = std::fs::read_dir(root).unwrap();
+    let mut codes: Vec<String> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    codes.sort();
+    assert!(codes.len() >= 14, "{codes:?}");
+    codes
+}
+
+/// Every delivery of a sender, in order, with what is expected of it.
+pub(super) fn deliveries<'a>(
+    request: &'a Value,
+    expected: &'a Value,
+) -> Vec<(&'a Value, &'a Value)> {
+    match (&request["sequence"], &expected["sequence"]) {
+        (Value::Array(requests), Value::Array(wanted)) => {
+            assert_eq!(requests.len(), wanted.len(), "{}", request["portal"]);
+            requests.iter().zip(wanted).collect()
+        }
+        _ => vec![(request, expected)],
+    }
 }
 
 #[tokio::test]
 async fn every_sender_of_the_corpus_is_judged_and_answered_as_it_should_be() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/portals");
-    let mut codes: Vec<String> = std::fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    codes.sort();
-    assert!(codes.len() >= 14, "{codes:?}");
     let mut sent = 0;
-    for code in &codes {
+    for code in &senders() {
         let (request, expected) = (read(code, "request.json"), read(code, "expected.json"));
-        let deliveries = match (&request["sequence"], &expected["sequence"]) {
-            (Value::Array(requests), Value::Array(wanted)) => {
-                assert_eq!(requests.len(), wanted.len(), "{code}");
-                requests.iter().zip(wanted).collect::<Vec<_>>()
-            }
-            _ => vec![(&request, &expected)],
-        };
+        let deliveries = deliveries(&request, &expected);
         let clock: DateTime<Utc> = request["clock"].as_str().unwrap().parse().unwrap();
         for named in [None, preset(code)].iter().take(1 + usize::from(preset(code).is_some())) {
             let front = Front::new().await;
@@ -202,7 +226,7 @@ async fn every_sender_of_the_corpus_is_judged_and_answered_as_it_should_be() {
 }
 
 /// A key, password or token stands nowhere in what was stored.
-async fn no_key_is_kept(front: &Front, auth: &Value) {
+pub(super) async fn no_key_is_kept(front: &Front, auth: &Value) {
     let key = ["value", "password", "token"].iter().find_map(|name| auth[*name].as_str());
     let Some(key) = key else { return };
     let rows: Vec<(Vec<u8>, String, String)> = sqlx::query_as(

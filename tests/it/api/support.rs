@@ -18,6 +18,7 @@ use switchyard_queue::{Clock, ManualClock};
 use switchyard_store::portals::NewPortal;
 use switchyard_store::{Db, DbConfig, Scope, administrators, portals};
 use switchyard_tests::TestDb;
+use switchyard_tests::seed::portal_settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -130,8 +131,7 @@ impl Front {
 
     /// The portal that takes the standard lead as flat JSON.
     pub async fn demo(&self) {
-        let settings = include_str!("../../../ops/seed/portals/demo.json");
-        self.portal("demo", serde_json::from_str(settings).unwrap(), Some(KEY), None).await;
+        self.portal("demo", portal_settings("demo"), Some(KEY), None).await;
     }
 
     /// A portal by its settings.

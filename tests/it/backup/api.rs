@@ -1,7 +1,8 @@
 //! The routes: who may, what is confirmed, what is written down.
 
-use super::support::{backups, seldom, until, work};
+use super::support::{administrator, backups, beside, seldom, until, work};
 use crate::api::support::{Front, PASSWORD, config, json_of};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use switchyard_api::password;
@@ -9,9 +10,9 @@ use switchyard_catalog::Platform;
 use switchyard_catalog::backup::Backups;
 use switchyard_providers::Providers;
 use switchyard_queue::JobState;
-use switchyard_store::backups::audit_log;
+use switchyard_store::backups::{audit_log, restored};
 use switchyard_store::{Scope, administrators, jobs};
-use switchyard_tests::TestDb;
+use switchyard_tests::{TestDb, server_url};
 use tempfile::TempDir;
 
 /// A front over a database that is backed up, with a worker.
@@ -23,9 +24,14 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::beside(None).await
+    }
+
+    /// With a standby, as a URL on the test's server.
+    async fn beside(standby: Option<SecretString>) -> Self {
         let test = TestDb::new().await;
         let folder = tempfile::tempdir().unwrap();
-        let made = Arc::new(backups(&test.url, &folder, seldom()));
+        let made = Arc::new(Backups { standby, ..backups(&test.url, &folder, seldom()) });
         let db = test.db.clone();
         let front = Front::backing_up(test, db, config(), Some(Arc::clone(&made))).await;
         Self { front, backups: made, _folder: folder }
@@ -180,6 +186,76 @@ async fn disaster_recovery_wants_a_standby_and_a_request_expires() {
     assert_eq!(late["error"]["code"], "expired");
     stage.post(&token, "release", &json!({ "phrase": "release" }), 404).await;
     stage.post(&token, "release", &json!({ "phrase": "no" }), 422).await;
+}
+
+/// The whole plan over HTTP, into a database of this name.
+async fn recovers_into(standby: SecretString) {
+    let stage = Stage::beside(Some(standby.clone())).await;
+    let token = stage.front.admin().await;
+    let _working = work(&stage.platform());
+    let taken = stage.post(&token, "create", &json!({ "kind": "full" }), 202).await;
+    stage.done(&taken).await;
+    administrator(&stage.front.test.db, "late@example.com").await;
+    let taken = stage.post(&token, "create", &json!({ "kind": "incremental" }), 202).await;
+    stage.done(&taken).await;
+
+    let asked = stage.post(&token, "disaster-recovery", &json!({}), 202).await;
+    assert_eq!(asked["data"]["phrase"], "disaster recovery");
+    let confirm = format!("confirm/{}", asked["data"]["request"].as_str().unwrap());
+    let body = json!({ "token": asked["data"]["token"], "phrase": asked["data"]["phrase"] });
+    let confirmed = stage.post(&token, &confirm, &body, 202).await;
+    stage.done(&confirmed).await;
+    let runs = stage.get(&token, "list?kind=restore", 200).await;
+    let evidence = &runs["data"][0]["evidence"];
+    assert_eq!(
+        (&runs["data"][0]["state"], &evidence["ready"]),
+        (&json!("succeeded"), &json!(true))
+    );
+    let checks = evidence["checks"].as_array().unwrap();
+    assert!(checks.len() >= 6 && checks.iter().all(|c| c["good"] == true), "{evidence}");
+    assert!(evidence["seconds"].as_f64().unwrap() > 0.0, "{evidence}");
+    assert!(evidence["lost_seconds"].is_number(), "{evidence}");
+
+    let restored = TestDb::at(standby);
+    assert!(restored::awaits_release(&restored.db).await.unwrap(), "it keeps still");
+    let found: i64 = sqlx::query_scalar(
+        "select count(*) from switchyard.administrators where email = 'late@example.com'",
+    )
+    .fetch_one(&mut restored.owner().await)
+    .await
+    .unwrap();
+    assert_eq!(found, 1, "the increment is in it");
+}
+
+#[tokio::test]
+async fn disaster_recovery_makes_the_standby() {
+    recovers_into(beside(&SecretString::from(server_url())).1).await;
+}
+
+#[tokio::test]
+async fn disaster_recovery_fills_a_standby_that_is_there_and_empty() {
+    let (name, standby) = beside(&SecretString::from(server_url()));
+    let mut server =
+        <sqlx::PgConnection as sqlx::Connection>::connect(&server_url()).await.unwrap();
+    let make = sqlx::AssertSqlSafe(format!("create database {name}"));
+    sqlx::raw_sql(make).execute(&mut server).await.unwrap();
+    recovers_into(standby.clone()).await;
+    // And never one with something in it.
+    let stage = Stage::beside(Some(standby)).await;
+    let token = stage.front.admin().await;
+    let _working = work(&stage.platform());
+    let taken = stage.post(&token, "create", &json!({ "kind": "full" }), 202).await;
+    stage.done(&taken).await;
+    let asked = stage.post(&token, "disaster-recovery", &json!({}), 202).await;
+    let confirm = format!("confirm/{}", asked["data"]["request"].as_str().unwrap());
+    let body = json!({ "token": asked["data"]["token"], "phrase": asked["data"]["phrase"] });
+    stage.post(&token, &confirm, &body, 202).await;
+    let error = until("the refusal", async || {
+        let runs = stage.get(&token, "list?kind=restore", 200).await;
+        runs["data"][0]["error"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(error.contains("is not empty"), "{error}");
 }
 
 #[tokio::test]

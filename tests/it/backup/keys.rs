@@ -2,9 +2,9 @@
 
 use switchyard_tests::program::{open_folder, say};
 
-async fn faults(settings: &[(&str, &str)]) -> String {
+async fn faults(settings: &[(&str, &str)], command: &[&str]) -> String {
     let folder = open_folder();
-    let said = say(folder.path(), settings, ["config"]).await;
+    let said = say(folder.path(), settings, command).await;
     assert_eq!(said.code, Some(2), "{said:?}");
     said.err
 }
@@ -17,15 +17,26 @@ async fn a_promise_that_the_interval_cannot_keep_is_refused() {
         ("SWITCHYARD_BACKUP__SIGNING_KEY", "x"),
         ("SWITCHYARD_BACKUP__INCREMENTAL_INTERVAL", "15m"),
     ];
-    let said = faults(&settings).await;
+    let said = faults(&settings, &["config"]).await;
     assert!(said.contains("backup.rpo") && said.contains("incremental_interval"), "{said}");
 }
 
 #[tokio::test]
-async fn an_archive_without_keys_is_refused() {
-    let said = faults(&[("SWITCHYARD_BACKUP__ARCHIVE", "s3://bucket/prefix")]).await;
-    assert!(said.contains("backup.recipients") && said.contains("backup.signing_key"), "{said}");
-    assert!(said.contains("keygen"), "it says what to do: {said}");
+async fn whoever_takes_backups_is_refused_without_keys_and_whoever_reads_them_is_not() {
+    let settings = [
+        ("SWITCHYARD_BACKUP__ARCHIVE", "s3://bucket/prefix"),
+        ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
+    ];
+    for takes in [&["work"][..], &["up"], &["backup", "now"], &["backup", "now", "full"]] {
+        let said = faults(&settings, takes).await;
+        let named = said.contains("backup.recipients") && said.contains("backup.signing_key");
+        assert!(named && said.contains("keygen"), "{takes:?}: {said}");
+    }
+    for reads in [&["config"][..], &["backup", "list"], &["migrate"], &["backup", "status"]] {
+        let said = say(open_folder().path(), &settings, reads).await;
+        assert_ne!(said.code, Some(2), "{reads:?}: {said:?}");
+        assert!(!said.err.contains("backup.signing_key"), "{reads:?}: {said:?}");
+    }
 }
 
 #[tokio::test]

@@ -141,7 +141,16 @@ async fn the_program_killed_at_any_moment_goes_on_and_the_last_finished_incremen
         let (_, to) = beside(&test.url);
         let args = ["--json", "restore", "--to", to.expose_secret()];
         killed_after(at, &environment, &args, longest.mul_f64(moment)).await;
-        // It is there whole, or it is not there under its name; then the same command makes it.
+        // It is there whole, or it is not there under its name; then the same command makes it. What the
+        // process asked for last the server still does.
+        until("the last statement", || async {
+            let renames = "select count(*) from pg_stat_activity
+                 where state = 'active' and query ilike 'alter database%'";
+            let n: i64 =
+                sqlx::query_scalar(renames).fetch_one(&mut test.owner().await).await.unwrap();
+            (n == 0).then_some(())
+        })
+        .await;
         if PgConnection::connect(to.expose_secret()).await.is_err() {
             restored(at, &environment, to.expose_secret()).await;
         }

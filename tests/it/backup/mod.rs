@@ -5,9 +5,15 @@
 
 mod alarms;
 mod api;
+mod figures;
 mod keys;
 mod killed;
 mod program;
+mod proof;
 mod released;
+mod runbook;
+#[allow(dead_code)] // the archives' own tests use the rest
+#[path = "../../../jobs/providers/tests/archive/servers.rs"]
+mod s3_server;
 mod schedule;
 pub mod support;

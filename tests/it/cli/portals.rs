@@ -203,6 +203,47 @@ async fn a_portal_without_a_key_gets_one_and_changes_it() {
 }
 
 #[tokio::test]
+async fn what_a_portal_cannot_work_with_is_refused_before_it_stands() {
+    let desk = Desk::new().await;
+    let apply_to = async |code: &str, settings: &str, secrets: &str| {
+        let text = format!(
+            "code: {code}\nmapping: {{fields: {{email: mail}}}}\n{settings}\nsecrets: {{{secrets}}}\n"
+        );
+        let file = desk.write("s.yaml", &text);
+        desk.say(&["--json", "portals", "apply", &file]).await
+    };
+    let apply = async |settings: &str, secrets: &str| apply_to("s", settings, secrets).await;
+    let shaken = "handshake: {query: challenge, token: verify}";
+    let said = apply(shaken, "").await;
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("needs `secrets.verify_token`"), "{said:?}");
+    let said = apply(shaken, "verify_token: the-token-of-meta").await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(apply(shaken, "").await.code, Some(0), "it is stored");
+
+    // A secret that was stored for another scheme is none of this one.
+    let signed = |scheme: &str| format!("api_key: {{in: none}}\nsignature: {{scheme: {scheme}}}");
+    let secret = "signing: the-first-secret-of-all";
+    assert_eq!(apply(&signed("github"), secret).await.code, Some(0));
+    let said = apply(&signed("sendgrid"), "").await;
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("does not fit this scheme"), "{said:?}");
+    // The sender's public key, a block of several lines.
+    let block = "-----BEGIN PUBLIC KEY-----\\n\
+         MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1\\nflpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==\\n-----END PUBLIC KEY-----";
+    let sendgrid = signed("sendgrid");
+    let said = apply(&sendgrid, &format!("signing: \"{block}\"")).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = apply(&sendgrid, "signing: \"two\\nlines of words\"").await;
+    assert!(said.code == Some(1) && said.err.contains("several lines"), "{said:?}");
+
+    // Where a key is asked for beside the signature there is one.
+    let both = "api_key: {in: header, name: X-Key}\nsignature: {scheme: github}";
+    let said = apply_to("both", both, secret).await;
+    assert!(said.json()["api_key"].as_str().is_some_and(|k| k.starts_with("sk_")), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_mapping_is_tried_without_a_database() {
     let folder = open_folder();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -15,7 +15,10 @@ async fn queues_are_paused_drained_and_resumed_and_workers_quieted() {
     let paused = desk.say(&["--json", "queues", "pause", name, "--partition", "a"]).await;
     assert_eq!(paused.json(), json!({"queue": name, "partition": "a", "paused": true}));
     let drained = desk.say(&["--json", "queues", "drain", name, "--wait", "5"]).await;
-    assert_eq!(drained.json(), json!({"queue": name, "paused": true, "running": 0}));
+    assert_eq!(
+        drained.json(),
+        json!({"queue": name, "partition": null, "paused": true, "running": 0})
+    );
     assert_eq!(desk.say(&["queues", "resume", name]).await.code, Some(0));
     let queue = desk.say(&["--json", "queues", "list"]).await.json()["queues"][0].clone();
     assert_eq!((&queue["paused"], &queue["held"]), (&json!(false), &json!(["a"])));

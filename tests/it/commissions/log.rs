@@ -50,7 +50,8 @@ async fn tamper(books: &Books, statement: &str) {
     let behind = format!(
         "alter table ledger.entries disable trigger all; alter table ledger.postings disable trigger all;
          alter table ledger.log disable trigger all; alter table ledger.heads disable trigger all;
-         alter table ledger.nodes disable trigger all; {statement}"
+         alter table ledger.nodes disable trigger all; alter table ledger.accounts disable trigger all;
+         alter table ledger.periods disable trigger all; {statement}"
     );
     sqlx::raw_sql(AssertSqlSafe(behind)).execute(&mut books.test.owner().await).await.unwrap();
 }
@@ -216,6 +217,7 @@ async fn a_log_that_is_rewritten_with_its_entries_does_not_fit_what_was_signed()
     let cut = "delete from ledger.entries where id in (select entry_id from ledger.log where position >= 6);
       delete from ledger.postings p where not exists (select from ledger.entries e where e.id = p.entry_id);
       delete from ledger.log where position >= 6; delete from ledger.heads where size > 6;
+      delete from ledger.nodes where (idx + 1) << level > 6;
       delete from ledger.balances; delete from ledger.balance_deltas;
       insert into ledger.balance_deltas select account_id, null, amount, 1 from ledger.postings";
     tamper(&books, cut).await;
@@ -247,4 +249,111 @@ async fn a_balance_that_was_edited_is_found() {
         "{report:?}"
     );
     assert!(report.findings.iter().any(|f| matches!(f, Finding::NotZero { .. })), "{report:?}");
+}
+
+/// Applies an edit to books and gives what the audit finds that it did not find before.
+async fn found_after(books: &Books, edit: &str) -> Vec<Finding> {
+    assert_eq!(audit(books, &[]).await.findings, [], "before {edit}");
+    tamper(books, edit).await;
+    audit(books, &[]).await.findings
+}
+
+#[tokio::test]
+async fn an_account_that_is_turned_over_to_another_owner_is_found() {
+    for edit in [
+        "update ledger.accounts set agency_id = gen_random_uuid() where id = $",
+        "update ledger.accounts set exponent = 0 where id = $",
+        "update ledger.accounts set owner_id = gen_random_uuid() where id = $",
+    ] {
+        let (books, ..) = logged().await;
+        let account: Uuid = sqlx::query_scalar(
+            "select id from ledger.accounts where kind = 'payable' and owner_kind = 'agency'",
+        )
+        .fetch_one(&mut books.test.owner().await)
+        .await
+        .unwrap();
+        let found = found_after(&books, &edit.replace('$', &format!("'{account}'"))).await;
+        assert_eq!(found, [Finding::WrongAccount { account }], "{edit}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_was_rewritten_removed_or_added_is_found() {
+    let edits = [
+        ("update ledger.nodes set hash = sha256('other') where (level, idx) = (2, 1)", (2, 1)),
+        ("delete from ledger.nodes where (level, idx) = (3, 0)", (3, 0)),
+        ("insert into ledger.nodes values (1, 7, sha256('other'))", (1, 7)),
+    ];
+    for (edit, (level, index)) in edits {
+        let (books, ..) = logged().await;
+        let found = found_after(&books, edit).await;
+        assert_eq!(found, [Finding::WrongNode { level, index }], "{edit}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_month_whose_statement_was_rewritten_is_found() {
+    let (books, ..) = logged().await;
+    let month = at(1, 0).date_naive();
+    let mut tx = books.platform().await;
+    ledger::close(&mut tx, books.agency, month).await.unwrap();
+    tx.commit().await.unwrap();
+    let edit = "update ledger.periods
+      set figures = jsonb_set(figures, '{0,closing}', to_jsonb((figures->0->>'closing')::bigint + 1))";
+    let found = found_after(&books, edit).await;
+    assert_eq!(found, [Finding::WrongMonth { agency: books.agency.0, month }]);
+}
+
+#[tokio::test]
+async fn a_payout_that_says_something_else_than_its_bookings_is_found() {
+    let (books, ..) = logged().await;
+    let (agent, id) = (books.agents[0], Uuid::now_v7());
+    let currency = super::support::eur(0).currency;
+    let account =
+        |kind| ledger::Account::of(kind, ledger::Owner::Agent(agent), books.agency, currency);
+    let (payable, sent) =
+        (account(ledger::AccountKind::Payable), account(ledger::AccountKind::Sent));
+    sqlx::query(
+        "insert into switchyard.payouts (id, agency_id, owner_kind, owner_id, currency, amount, method,
+           name, iban, state, above_limit, requested_by, approved_by)
+         values ($1, $2, 'agent', $3, 'EUR', 300, 'csv', 'Ann', 'DE89370400440532013000', 'sent', false,
+           'agency:1', 'limit')",
+    )
+    .bind(id)
+    .bind(books.agency.0)
+    .bind(agent.0)
+    .execute(&mut books.test.owner().await)
+    .await
+    .unwrap();
+    assert_eq!(
+        audit(&books, &[]).await.findings,
+        [Finding::WrongPayout { id }],
+        "nothing is booked"
+    );
+    let entry = ledger::NewEntry {
+        key: format!("payout:{id}:payout_sent"),
+        agency: books.agency,
+        kind: ledger::EntryKind::PayoutSent,
+        agent: Some(agent),
+        event: None,
+        lead: None,
+        occurred_at: at(4, 0),
+        explanation: serde_json::json!({}),
+        postings: vec![(payable, -300), (sent, 300)],
+    };
+    let mut tx = books.platform().await;
+    let entry = ledger::post(&mut tx, &[entry]).await.unwrap()[0].id.0;
+    tx.commit().await.unwrap();
+    let edits = [
+        ("update switchyard.payouts set state = 'confirmed' where state = 'sent'", id),
+        ("update switchyard.payouts set state = 'declined'", id),
+        ("update switchyard.payouts set state = 'sent', amount = 299", id),
+        ("update switchyard.payouts set amount = 300, owner_id = gen_random_uuid()", id),
+        ("delete from switchyard.payouts", entry),
+    ];
+    assert_eq!(audit(&books, &[]).await.findings, []);
+    for (edit, id) in edits {
+        tamper(&books, edit).await;
+        assert_eq!(audit(&books, &[]).await.findings, [Finding::WrongPayout { id }], "{edit}");
+    }
 }

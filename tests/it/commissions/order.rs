@@ -1,11 +1,13 @@
 //! Any order, repetition and division of a set of events comes to the same.
 
-use super::support::{Books, at};
+use super::support::{Books, at, plan};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeMap;
 use switchyard_domain::commission::{CommissionEvent, EventKind};
 use uuid::Uuid;
+
+const LIFETIME: &str = "lifetime";
 
 /// What happens to one deal, and when, in minutes of the month.
 #[derive(Clone, Debug)]
@@ -30,12 +32,31 @@ fn tale() -> impl Strategy<Value = (Vec<Story>, Vec<(u32, u8)>)> {
     })
 }
 
-fn events(books: &Books, stories: &[Story]) -> Vec<CommissionEvent> {
+/// Of a lifetime plan there is a second version, from December on.
+async fn books(mode: &str) -> Books {
+    if mode != LIFETIME {
+        return Books::new(mode).await;
+    }
+    let mut document = plan("marginal");
+    document["window"] = "lifetime".into();
+    let books = Books::under(Some(document.clone()), 2).await;
+    document["version"] = 2.into();
+    document["valid_from"] = "2026-12-01".into();
+    for (tier, rate) in ["11", "13", "17"].into_iter().enumerate() {
+        document["tiers"][tier]["rate"] = rate.into();
+    }
+    books.version(&document, "2026-12-01T00:00:00Z".parse().unwrap()).await;
+    books
+}
+
+fn events(books: &Books, stories: &[Story], mode: &str) -> Vec<CommissionEvent> {
+    // Over four months, so that the versions of all of them are met.
+    let spread = if mode == LIFETIME { 4 } else { 1 };
     let mut all = Vec::new();
     for s in stories {
-        let deal = books.deal(s.agent, s.minor, at(1, s.minute));
+        let deal = books.deal(s.agent, s.minor, at(1, s.minute * spread));
         for (kind, minor, later) in &s.then {
-            let when = at(1, s.minute + later);
+            let when = at(1, s.minute * spread + later);
             let (kind, amount) = match kind {
                 0 => (EventKind::Refunded, None),
                 1 => (EventKind::ChargedBack, None),
@@ -62,10 +83,10 @@ async fn owed(books: &Books) -> (Vec<i64>, Vec<i64>) {
 }
 
 async fn same_however_they_come(mode: &str, stories: &[Story], chance: &[(u32, u8)]) {
-    let (plain, mixed) = (Books::new(mode).await, Books::new(mode).await);
-    let in_order = events(&plain, stories);
+    let (plain, mixed) = (books(mode).await, books(mode).await);
+    let in_order = events(&plain, stories, mode);
     plain.book(&in_order).await;
-    let mut order: Vec<(u32, u8, CommissionEvent)> = events(&mixed, stories)
+    let mut order: Vec<(u32, u8, CommissionEvent)> = events(&mixed, stories, mode)
         .into_iter()
         .zip(chance)
         .map(|(event, (place, division))| (*place, *division, event))
@@ -123,4 +144,9 @@ fn events_come_to_the_same_in_any_order_when_tiers_are_marginal() {
 #[test]
 fn events_come_to_the_same_in_any_order_when_tiers_are_retroactive() {
     walk("retroactive");
+}
+
+#[test]
+fn events_come_to_the_same_in_any_order_when_the_first_deal_chooses_the_version() {
+    walk(LIFETIME);
 }

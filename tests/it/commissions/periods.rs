@@ -16,7 +16,7 @@ async fn close(books: &Books) -> ledger::ClosedPeriod {
     let december = "2026-12-05T00:00:00Z".parse().unwrap();
     let closed = ClosePeriod::close(&mut tx, books.agency, at(20, 0).date_naive(), december).await;
     tx.commit().await.unwrap();
-    closed.unwrap()
+    closed.unwrap().period
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use futures::{StreamExt, stream};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use switchyard_store::commissions::{self, NewAssignment, NewPlan, NewVersion, Re
 use switchyard_store::ledger;
 use switchyard_store::{Db, Scope, Tx};
 use switchyard_tests::TestDb;
+use switchyard_tests::program::{Said, open_folder, say};
 use uuid::Uuid;
 
 pub struct Books {
@@ -82,6 +84,17 @@ impl Books {
         let platform =
             Platform::new(db.clone(), Providers::capture(), "https://app.example.test/leads/{id}");
         Self { test, db, agency, agents: all, trial: Trial::new(platform) }
+    }
+
+    /// Adds a version to the plan `test`.
+    pub async fn version(&self, document: &Value, valid_from: DateTime<Utc>) {
+        let mut tx = self.platform().await;
+        let plan = commissions::find(&mut tx, "test").await.unwrap().unwrap();
+        let rules = serde_json::from_value(document.clone()).unwrap();
+        let plan = commissions::PlanId(plan.id);
+        let version = NewVersion { plan, rules, valid_from, by: "test".into() };
+        commissions::add_version(&mut tx, &version).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     pub async fn platform(&self) -> Tx {
@@ -185,6 +198,27 @@ impl Books {
             .fetch_one(&mut self.test.owner().await)
             .await
             .unwrap()
+    }
+
+    /// The program's answer on this database; it finds `files` in its folder.
+    pub async fn say(&self, files: &[(&str, &Value)], args: &[&str]) -> Said {
+        self.say_with(&[], files, args).await
+    }
+
+    /// The same with more settings.
+    pub async fn say_with(
+        &self,
+        settings: &[(&str, &str)],
+        files: &[(&str, &Value)],
+        args: &[&str],
+    ) -> Said {
+        let folder = open_folder();
+        for (name, document) in files {
+            std::fs::write(folder.path().join(name), document.to_string()).unwrap();
+        }
+        let url = self.test.url.expose_secret();
+        let environment = [&[("DATABASE_URL", url)], settings].concat();
+        say(folder.path(), &environment, args).await
     }
 
     pub async fn count(&self, what: &'static str) -> i64 {

@@ -76,15 +76,24 @@ async fn all_dead_letters_of_a_group_of_failures_are_retried_and_cancelled() {
     let group = ops.test.fail_for_good("nobody.knows", 2).await;
     let page = session.page("/ops/errors").await;
     assert!(page.contains("try &#60;n&#62; had no answer") && page.contains(&group), "{page}");
-    let (to, page) = session.press(&format!("/ops/errors/{group}/retry")).await;
-    assert_eq!(to, "/ops/errors");
-    assert!(
-        page.contains("Dead letters that run again: 2.") && !page.contains("Retry all"),
-        "{page}"
-    );
-    ops.test.fail_for_good("nobody.knows", 0).await;
-    let (_, page) = session.press(&format!("/ops/errors/{group}/cancel")).await;
-    assert!(page.contains("Dead letters given up: 2."), "{page}");
+    let all = format!("/ops/jobs?fingerprint={group}");
+    assert!(page.contains(&all), "{page}");
+    let found = session.page(&all).await;
+    assert_eq!(found.matches("<tr id=\"job-").count(), 2, "{found}");
+    for (verb, left) in [("retry", JobState::Available), ("cancel", JobState::Cancelled)] {
+        // In the background: the request has not done it.
+        let (to, page) = session.press(&format!("/ops/errors/{group}/{verb}")).await;
+        assert!(to.starts_with("/ops/bulk/") && page.contains("waits for a scheduler"), "{to}");
+        assert!(session.page("/ops/errors").await.contains("Retry all"), "{verb}");
+        jobs::bulk::work(&ops.db).await.unwrap();
+        assert!(session.page(&to).await.contains("<strong>2</strong>"), "{verb}");
+        let state = Some(left);
+        let kind = Some("nobody.knows".to_owned());
+        let done = jobs::JobFilter { state, kind, ..jobs::JobFilter::default() };
+        assert_eq!(jobs::list(&ops.db, &done).await.unwrap().len(), 2, "{verb}");
+        assert!(!session.page("/ops/errors").await.contains("Retry all"), "{verb}");
+        ops.test.fail_for_good("nobody.knows", 0).await;
+    }
     for path in ["/ops/errors/none/retry".to_owned(), format!("/ops/errors/{group}/explode")] {
         let answer = session.request(Method::POST, &path).send().await.unwrap();
         assert_eq!(answer.status(), 404, "{path}");

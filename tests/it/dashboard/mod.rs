@@ -9,5 +9,7 @@ mod limits;
 mod live;
 mod progress;
 mod screens;
+mod steer;
 pub mod support;
+mod taken_back;
 mod workflows;

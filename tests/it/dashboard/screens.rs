@@ -158,8 +158,7 @@ async fn a_rejected_delivery_tells_why_and_runs_again_when_mended() {
     assert!(session.page("/ops/deliveries?state=rejected").await.contains(&event.to_string()));
 
     // Mended: the address is no longer read.
-    let mut settings: serde_json::Value =
-        serde_json::from_str(include_str!("../../../ops/seed/portals/demo.json")).unwrap();
+    let mut settings = switchyard_tests::seed::portal_settings("demo");
     settings["mapping"]["fields"].as_object_mut().unwrap().remove("email");
     settings["mapping"]["fields"]["phone"] = json!({ "const": "+48601000000" });
     let mut tx = ops.db.begin(Scope::Platform).await.unwrap();

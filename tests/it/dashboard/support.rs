@@ -55,7 +55,9 @@ impl Ops {
     pub async fn over(test: TestDb, backups: Option<Arc<Backups>>) -> Self {
         let shutdown = CancellationToken::new();
         let wake = PgWake::start(&DbConfig::new(test.url.clone()), shutdown.clone()).unwrap();
-        let db = test.with_wake(wake);
+        // Two keys, as after a new one has come: the first is the current one.
+        let ring = Arc::new(switchyard_tests::kit::ring(&[7, 8]));
+        let db = test.with_wake(wake).sealing_with(Some(ring));
         let api = Api::new(ApiParts {
             db: db.clone(),
             registry: Arc::new(registry()),
@@ -175,8 +177,7 @@ async fn furnish(db: &Db) -> PortalId {
     let mut tx = db.begin(Scope::Platform).await.unwrap();
     let hash = switchyard_api::password::hash(PASSWORD).unwrap();
     administrators::create(&mut tx, EMAIL, "Olga Operator", &hash).await.unwrap();
-    let settings: Value =
-        serde_json::from_str(include_str!("../../../ops/seed/portals/demo.json")).unwrap();
+    let settings = switchyard_tests::seed::portal_settings("demo");
     let portal = portals::NewPortal {
         code: "demo".into(),
         name: "Demo portal".into(),

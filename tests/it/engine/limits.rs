@@ -225,6 +225,39 @@ async fn a_rate_is_kept_and_used() {
 }
 
 #[tokio::test]
+async fn each_partition_has_a_rate_of_its_own_unless_it_was_given_another() {
+    let bench = Bench::new().await;
+    let db = &bench.test.db;
+    let rate = |burst| StartRate { starts: 1, period: Duration::from_secs(3600), burst };
+    fill(&bench, &["a", "b", ""], 9).await;
+    limits::set(db, &each(), None, Some(rate(3))).await.unwrap();
+    limits::set(db, &partition("b"), None, Some(rate(5))).await.unwrap();
+    fill(&bench, &["born later"], 9).await;
+    let claimed = bench.claim(9).await;
+    let mut begun = std::collections::BTreeMap::<i32, usize>::new();
+    for job in &claimed {
+        *begun.entry(job.lane.0).or_default() += 1;
+    }
+    let mut sizes: Vec<usize> = begun.into_values().collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [3, 3, 5, 9], "who has no partition is nobody's");
+    for job in &claimed {
+        assert!(bench.settle(job, SettleAs::Completed).await);
+    }
+    assert_eq!(bench.claim(9).await.len(), 0, "what has ended gives no start back");
+
+    // An hour passes for one of them: one start, and for nobody else.
+    let pass = "update engine.limits set tat = tat - interval '1 hour' where partition = 'a'";
+    sqlx::raw_sql(pass).execute(&mut bench.test.owner().await).await.unwrap();
+    let next = bench.claim(9).await;
+    assert_eq!(next.len(), 1);
+    let row = switchyard_store::jobs::find(db, next[0].id).await.unwrap();
+    assert_eq!(row.partition, "a");
+    assert_eq!(bench.claim(9).await.len(), 0);
+    checked(&bench).await;
+}
+
+#[tokio::test]
 async fn jobs_of_a_dead_worker_keep_their_places_until_they_run_again() {
     let bench = Bench::new().await;
     at_once(&bench, queue(), 3).await;

@@ -10,6 +10,7 @@ mod deadline;
 mod effects;
 mod enqueue;
 mod errors;
+mod forgetting;
 mod jobs_tx;
 mod leases;
 mod limits;

@@ -2,7 +2,9 @@
 //! and analysed then.
 
 use super::support::{Bench, LONG, claim_as, failure, held, job, reads_when_alone, settlement};
-use switchyard_queue::{ClaimedJob, JobStore, Options, SettleAs};
+use switchyard_queue::{
+    ClaimRequest, ClaimedJob, JobStore, LaneTake, Options, Place, SettleAs, Stretch,
+};
 use switchyard_store::{DbConfig, PgJobStore};
 use switchyard_tests::TestDb;
 
@@ -35,6 +37,40 @@ async fn results_are_written_by_few_reads_where_a_full_queue_is_taken_for_empty(
     assert_eq!(written("complete", &mine[400..], &|| SettleAs::Completed).await, 100);
 }
 
+#[tokio::test]
+async fn a_claim_out_of_turn_reads_few_rows_where_a_full_queue_is_taken_for_empty() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("k", Options::new().unique_by("first"))]).await;
+    bench.enqueue((0..30).map(|_| job("k", Options::new().priority(5))).collect()).await;
+    fill_and_take_for_empty(&bench).await;
+    let Bench { test, store, presence } = bench;
+    let lane = store.active_lanes(&["q".to_owned()]).await.unwrap()[0].lane;
+    drop(store);
+    test.db.close().await;
+
+    // As a worker asks: some that are less urgent, and the rest of what is urgent, by ranges that
+    // share no place.
+    let urgent = Stretch { last_priority: 0, ..Stretch::whole() };
+    let others = Stretch { after: Place { priority: 0, ..Place::last() }, ..Stretch::whole() };
+    let take = |take, stretch| LaneTake { stretches: vec![stretch], ..LaneTake::whole(lane, take) };
+    let lanes = [take(20, others), take(80, urgent)];
+    let kinds = ["k".to_owned()];
+    let claim = async |store: PgJobStore| {
+        let request = ClaimRequest {
+            worker: presence.id,
+            kinds: &kinds,
+            lanes: &lanes,
+            lease: LONG,
+            dead: &[],
+            alone: false,
+        };
+        store.claim(&request).await.unwrap().jobs
+    };
+    let jobs = few_reads(&test, "claim out of turn", claim).await;
+    assert_eq!(jobs.len(), 100);
+    assert_eq!(jobs.iter().filter(|j| j.priority == 5).count(), 20);
+}
+
 /// Fills the queue with as many jobs, each with a unique key, and has the tables analysed before anybody can
 /// see them.
 async fn fill_and_take_for_empty(bench: &Bench) {
@@ -44,9 +80,10 @@ async fn fill_and_take_for_empty(bench: &Bench) {
         "insert into engine.jobs (id, lane, kind, priority, run_at, stage, max_attempts, timeout_ms, args,
            created_at, unique_key)
          select gen_random_uuid(), lane, kind, priority, run_at, stage, max_attempts, timeout_ms, args,
-           created_at, 'k ' || n from engine.jobs, generate_series(1, $1) n",
+           created_at, 'k ' || n from engine.jobs, generate_series(1, $1) n where unique_key is not null",
         "insert into engine.job_uniques (key, job_id)
-         select unique_key, id from engine.jobs where $1 > 0 on conflict do nothing",
+         select unique_key, id from engine.jobs where $1 > 0 and unique_key is not null
+         on conflict do nothing",
     ] {
         sqlx::query(fill).bind(WAITING).execute(&mut owner).await.unwrap();
     }

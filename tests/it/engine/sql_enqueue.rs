@@ -282,6 +282,56 @@ async fn a_paused_queue_takes_jobs_in_and_gives_none_out() {
 }
 
 #[tokio::test]
+async fn a_lane_that_is_born_in_a_paused_partition_is_paused_too() {
+    let bench = Bench::new().await;
+    let db = &bench.test.db;
+    let mut owner = bench.test.owner().await;
+    bench.enqueue(vec![job("k", Options::new().partition("a"))]).await;
+    jobs::pause_partition(db, "q", "a", true).await.unwrap();
+    let call =
+        "select * from engine.enqueue('k', queue => 'q', partition => 'a', limit_key => 'new')";
+    ask(&mut owner, call).await;
+    assert!(bench.claim(5).await.is_empty());
+    jobs::pause(db, "q", true).await.unwrap();
+    jobs::pause(db, "q", false).await.unwrap();
+    assert!(bench.claim(5).await.is_empty(), "the partition is paused by itself");
+    ask(&mut owner, "select * from engine.enqueue('k', queue => 'q', partition => 'b')").await;
+    assert_eq!(bench.claim(5).await.len(), 1, "others are not");
+    jobs::pause_partition(db, "q", "a", false).await.unwrap();
+    assert_eq!(bench.claim(5).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lane_that_is_born_during_a_pause_of_its_partition_is_paused_too() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("k", Options::new().partition("a"))]).await;
+    // As `pause_partition` does it, held up before its commit.
+    let mut pause = bench.test.owner().await;
+    sqlx::raw_sql(
+        "begin; select from engine.queues where queue = 'q' for update;
+         update engine.lanes set held = true, paused = true where queue = 'q' and partition = 'a'",
+    )
+    .execute(&mut pause)
+    .await
+    .unwrap();
+    let (mut caller, mut watch) = (bench.test.owner().await, bench.test.owner().await);
+    let call =
+        "select * from engine.enqueue('k', queue => 'q', partition => 'a', limit_key => 'one')";
+    let ours = vec![job("k", Options::new().partition("a").limit_key("two"))];
+    let commit = async {
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        while count(&mut watch, waiting).await < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        commit(&mut pause).await;
+    };
+    let all = async { tokio::join!(ask(&mut caller, call), bench.enqueue(ours), commit) };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("both wait for the pause");
+    assert!(bench.claim(5).await.is_empty());
+}
+
+#[tokio::test]
 async fn ten_thousand_jobs_in_one_statement() {
     let test = TestDb::new().await;
     let mut owner = test.owner().await;

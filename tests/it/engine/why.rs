@@ -136,6 +136,56 @@ async fn a_paused_queue_and_missing_workers_are_told_together() {
 }
 
 #[tokio::test]
+async fn a_paused_partition_is_named_and_told_apart_from_its_queue() {
+    let bench = Bench::new().await;
+    let db = &bench.test.db;
+    let mine = one(&bench, Options::new().partition("a")).await;
+    let other = one(&bench, Options::new()).await;
+    jobs::pause_partition(db, "q", "a", true).await.unwrap();
+    let told = why(&bench, mine).await;
+    let held = Reason::PartitionPaused { queue: "q".into(), partition: "a".into() };
+    assert_eq!((told.verdict, &told.reasons[..]), (Verdict::Stuck, &[held][..]));
+    assert_eq!(told.reasons[0].message(), "Partition `a` of its queue `q` is paused.");
+    assert!(told.reasons[0].remedy().contains("queues resume QUEUE --partition PARTITION"));
+    assert_eq!(said(&bench, other).await, (Verdict::Waiting, vec!["waiting"]));
+
+    jobs::pause(db, "q", true).await.unwrap();
+    let both = (Verdict::Stuck, vec!["queue_paused", "partition_paused"]);
+    assert_eq!(said(&bench, mine).await, both);
+    assert_eq!(said(&bench, other).await, (Verdict::Stuck, vec!["queue_paused"]));
+    jobs::pause(db, "q", false).await.unwrap();
+    assert_eq!(said(&bench, mine).await, (Verdict::Stuck, vec!["partition_paused"]));
+    jobs::pause_partition(db, "q", "", true).await.unwrap();
+    assert_eq!(said(&bench, other).await, (Verdict::Stuck, vec!["partition_paused"]));
+    assert!(why(&bench, other).await.reasons[0].message().contains("have no partition"));
+    jobs::pause_partition(db, "q", "a", false).await.unwrap();
+    assert_eq!(said(&bench, mine).await, (Verdict::Waiting, vec!["waiting"]));
+}
+
+#[tokio::test]
+async fn quiet_workers_are_not_counted_and_named_where_there_are_no_others() {
+    let bench = Bench::new().await;
+    let db = &bench.test.db;
+    let mine = one(&bench, Options::new()).await;
+    jobs::quiet(db, bench.presence.id.0, true).await.unwrap();
+    let told = why(&bench, mine).await;
+    let quiet = Reason::WorkersQuiet { workers: 1 };
+    assert_eq!((told.verdict, &told.reasons[..]), (Verdict::Stuck, &[quiet][..]));
+    assert!(told.reasons[0].remedy().contains("switchyard workers resume"), "{told:?}");
+    let unknown = bench.enqueue(vec![job("unknown", Options::new())]).await[0].id;
+    assert_eq!(said(&bench, unknown).await, (Verdict::Stuck, vec!["kind_unknown"]));
+
+    let second = bench.store.register(&info()).await.unwrap();
+    assert_eq!(said(&bench, mine).await, (Verdict::Waiting, vec!["waiting"]));
+    assert!(matches!(&why(&bench, mine).await.reasons[..], [Reason::Waiting { workers: 1, .. }]));
+    jobs::quiet(db, second.id.0, true).await.unwrap();
+    assert_eq!(said(&bench, mine).await, (Verdict::Stuck, vec!["workers_quiet"]));
+    assert!(why(&bench, mine).await.reasons[0].message().starts_with("All 2 living workers"));
+    jobs::quiet(db, bench.presence.id.0, false).await.unwrap();
+    assert_eq!(said(&bench, mine).await, (Verdict::Waiting, vec!["waiting"]));
+}
+
+#[tokio::test]
 async fn a_limit_that_is_used_up_is_named_with_its_numbers_and_does_not_block() {
     let bench = Bench::new().await;
     let db = &bench.test.db;

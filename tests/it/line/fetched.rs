@@ -137,15 +137,37 @@ async fn what_passes_is_tried_again_and_what_does_not_is_shown() {
 }
 
 #[tokio::test]
+async fn a_provider_that_wants_its_version_in_a_header_is_told_it() {
+    let stage = Stage::new().await;
+    stage.graph.put("11", whole("ada@example.test"));
+    stage.graph.demand("linkedin-version", "202606");
+    stage.graph.demand("x-restli-protocol-version", "2.0.0");
+    let lead = stage.pending("11").await;
+    assert_eq!(stage.line.run().await, [("webhook.enrich".to_owned(), "permanent")]);
+    assert_eq!(stage.line.lead(lead.id).await.state, LeadState::Pending);
+
+    let mut settings = fetching();
+    settings["enrich"]["headers"] =
+        json!({"LinkedIn-Version": "202606", "X-Restli-Protocol-Version": "2.0.0"});
+    stage.line.set_settings(&settings).await;
+    stage.graph.put("12", whole("eve@example.test"));
+    let lead = stage.pending("12").await;
+    stage.line.run().await;
+    let lead = stage.line.lead(lead.id).await;
+    assert_eq!((lead.state, lead.fetch_error), (LeadState::Assigned, None));
+}
+
+#[tokio::test]
 async fn only_https_is_fetched_and_no_token_goes_without_its_key() {
     let token = switchyard_providers::FetchToken::in_query(vec![1, 2, 3], "t".to_owned());
     let fetch = Fetcher::new(&FetchConfig::default());
     for url in ["http://127.0.0.1/", "ftp://h/", "file:///etc/passwd", "https://u:p@h/", "nonsense"]
     {
-        let fault = fetch.get(url, None).await.unwrap_err();
+        let fault = fetch.get(url, None, &[]).await.unwrap_err();
         assert_eq!(fault.code, "address", "{url}");
     }
-    assert_eq!(fetch.get("https://h.invalid/", Some(&token)).await.unwrap_err().code, "token");
+    let fault = fetch.get("https://h.invalid/", Some(&token), &[]).await.unwrap_err();
+    assert_eq!(fault.code, "token");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use serde_json::json;
 use switchyard_catalog::{CompressBodies, WatchPortals};
 use switchyard_domain::EventId;
 use switchyard_queue::{Job, NewJob};
+use switchyard_store::backups::alarms::{self, Alarm};
 use switchyard_store::{events, overview, portals, pulse};
 
 impl Line {
@@ -100,6 +101,10 @@ impl Line {
         .unwrap();
     }
 
+    async fn alarms(&self) -> Vec<Alarm> {
+        alarms::open(&mut self.platform().await).await.unwrap()
+    }
+
     async fn pulse(&self) -> portals::Pulse {
         self.chore(&WatchPortals {}).await;
         portals::pulses(&mut self.platform().await).await.unwrap()[&self.portal]
@@ -117,6 +122,9 @@ async fn a_portal_is_silent_when_it_pauses_for_longer_than_it_ever_does() {
     assert_eq!(pulse::silent(&line.db).await.unwrap(), ["demo"]);
     let attention = overview::attention(&mut line.platform().await).await.unwrap();
     assert_eq!(attention.silent, 1);
+    let [alarm] = &line.alarms().await[..] else { panic!("one alarm") };
+    assert_eq!(alarm.key, "portal.silent.demo");
+    assert!(alarm.told_at.is_some() && alarm.text.contains("no longer than 2."), "{alarm:?}");
 
     // It sends again; what was counted is not counted twice.
     sqlx::query(
@@ -129,6 +137,7 @@ async fn a_portal_is_silent_when_it_pauses_for_longer_than_it_ever_does() {
     .unwrap();
     let again = line.pulse().await;
     assert_eq!(again.silent_since, None);
+    assert!(line.alarms().await.is_empty(), "it is over");
     let gaps: i64 = sqlx::query_scalar("select sum(n)::bigint from switchyard.portal_gaps")
         .fetch_one(&mut line.test.owner().await)
         .await

@@ -21,28 +21,28 @@ use switchyard_tests::fakes::{FakeStripe, HttpStep};
 
 const IBAN: &str = "PL61109010140000071219812874";
 
-struct Desk {
-    line: Line,
-    stripe: FakeStripe,
-    agency: AgencyId,
-    agent: AgentId,
+pub(super) struct Desk {
+    pub(super) line: Line,
+    pub(super) stripe: FakeStripe,
+    pub(super) agency: AgencyId,
+    pub(super) agent: AgentId,
 }
 
-fn eur() -> Currency {
+pub(super) fn eur() -> Currency {
     Currency::of("EUR").unwrap()
 }
 
-fn by(name: &str) -> Actor {
+pub(super) fn by(name: &str) -> Actor {
     Actor { agency: None, name: name.to_owned() }
 }
 
-fn limit(cents: i64) -> PayoutRules {
-    PayoutRules { approval_limit: cents, debtor: None }
+pub(super) fn limit(cents: i64) -> PayoutRules {
+    PayoutRules { approval_limit: cents.into(), ..PayoutRules::default() }
 }
 
 impl Desk {
     /// An agent who is owed so many cents, and an account to pay to.
-    async fn new(owed: i64, account: &str) -> Self {
+    pub(super) async fn new(owed: i64, account: &str) -> Self {
         let stripe = FakeStripe::start().await;
         let payouts = Arc::new(Stripe::new(&stripe.config()).unwrap());
         let line = Line::with_providers(Providers { payouts, ..Providers::capture() }).await;
@@ -66,7 +66,7 @@ impl Desk {
     }
 
     /// Books a commission; negative: takes one back.
-    async fn earn(&self, cents: i64, key: &str) -> Vec<Posted> {
+    pub(super) async fn earn(&self, cents: i64, key: &str) -> Vec<Posted> {
         let payable = Account::payable(Owner::Agent(self.agent), self.agency, eur());
         let entry = NewEntry {
             key: key.to_owned(),
@@ -85,7 +85,7 @@ impl Desk {
         posted
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         method: PayoutMethod,
         amount: Option<i64>,
@@ -100,12 +100,12 @@ impl Desk {
         Ok(asked)
     }
 
-    async fn payout(&self, id: PayoutId) -> Payout {
+    pub(super) async fn payout(&self, id: PayoutId) -> Payout {
         payouts::get(&mut self.line.platform().await, id).await.unwrap()
     }
 
     /// Payable, sent and paid, in cents.
-    async fn holds(&self) -> [i64; 3] {
+    pub(super) async fn holds(&self) -> [i64; 3] {
         let mut tx = self.line.platform().await;
         let mut held = [0; 3];
         let kinds = [AccountKind::Payable, AccountKind::Sent, AccountKind::Paid];
@@ -280,9 +280,10 @@ async fn a_file_for_the_bank_holds_what_is_approved_and_is_made_once() {
     let nobody = paying::export(&mut tx, PayoutMethod::Sepa, eur(), day, None, &ops, now).await;
     assert!(matches!(nobody, Err(ExportFault::NoDebtor)));
     let payer = Some(&debtor);
-    let file =
+    let made =
         paying::export(&mut tx, PayoutMethod::Sepa, eur(), day, payer, &ops, now).await.unwrap();
     tx.commit().await.unwrap();
+    let file = made.file.unwrap();
     assert_eq!((file.payouts, file.amount), (1, 123_456));
     let mut tx = desk.line.platform().await;
     let (_, document) = payouts::file(&mut tx, file.id).await.unwrap();
@@ -295,17 +296,17 @@ async fn a_file_for_the_bank_holds_what_is_approved_and_is_made_once() {
     drop(tx);
     assert_eq!(desk.holds().await, [0, 123_456, 0]);
     let mut tx = desk.line.platform().await;
-    let back = paying::settle(&mut tx, asked.id, Some("account closed"), now).await.unwrap();
+    let back = paying::settle(&mut tx, asked.id, &ops, Some("account closed"), now).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(back.state, PayoutState::Failed);
+    assert_eq!((back.state, back.settled_by.as_deref()), (PayoutState::Failed, Some("admin:1")));
     assert_eq!(desk.holds().await, [123_456, 0, 0]);
     let asked = desk.ask(PayoutMethod::Csv, Some(1_000), &limit(1_000_000)).await.unwrap();
     let mut tx = desk.line.platform().await;
-    let file =
+    let made =
         paying::export(&mut tx, PayoutMethod::Csv, eur(), day, None, &ops, now).await.unwrap();
-    let (_, document) = payouts::file(&mut tx, file.id).await.unwrap();
+    let (_, document) = payouts::file(&mut tx, made.file.unwrap().id).await.unwrap();
     assert!(String::from_utf8(document).unwrap().contains(",10.00,EUR,"));
-    paying::settle(&mut tx, asked.id, None, now).await.unwrap();
+    paying::settle(&mut tx, asked.id, &ops, None, now).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(desk.holds().await, [122_456, 0, 1_000]);
 }

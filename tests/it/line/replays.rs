@@ -98,15 +98,21 @@ async fn repetitions_and_merges_stay_what_they_are() {
     let line = Line::new().await;
     let mut rule = settings("email");
     rule["duplicates"] = json!({"policy": "merge"});
+    rule["mapping"]["fields"]["consent.sms"] = json!("sms");
+    rule["mapping"]["fields"]["consent_proof.sms.text"] = json!("sms_text");
     line.set_settings(&rule).await;
     let first = line.send("1", &person("1", None)).await;
     let repeat = line.send("2", &person("1", None)).await;
     let mut more = person("3", None);
     more["email"] = json!("1@example.test");
     more["phone"] = json!("+48501000001");
+    more["sms"] = json!("yes");
+    more["sms_text"] = json!("You may write to me.");
     let merged = line.send("3", &more).await;
     let lead = line.lead_of(first).await;
     assert_eq!(lead.data.phone.as_deref(), Some("+48501000001"));
+    let proof = &lead.data.consent_proof.as_ref().unwrap()["sms"];
+    assert_eq!(proof.text.as_deref(), Some("You may write to me."));
     for event in [first, repeat, merged] {
         let told = apply(&line, event).await;
         assert!(!told.differs(), "{told:?}");

@@ -50,6 +50,15 @@ async fn a_sale_is_booked_explained_and_stands_in_the_statement() {
     let agency = line.agency("nowak", &["00-950"]).await;
     line.run().await;
     let agent: AgentId = agents::list(&mut line.platform().await, agency).await.unwrap()[0].id;
+    let mut tx = line.tenant(agency).await;
+    let euro = Currency::of("EUR").unwrap();
+    let before = tiers::standing(&mut tx, agency, agent, euro, Utc::now()).await.unwrap();
+    let [first] = &before[..] else { panic!("the plan that holds for the first sale: {before:?}") };
+    assert_eq!((first.version, first.progress.tier.to_string().as_str()), (1, "bronze"));
+    assert!(first.progress.next.is_some(), "the distance to the next tier");
+    let stranger = tiers::standing(&mut tx, agency, AgentId::new(), euro, Utc::now()).await;
+    assert!(stranger.unwrap().is_empty(), "nobody's figures");
+    tx.rollback().await.unwrap();
     let lead = sold(&line, agency, 100_000).await;
     let (euros, now) = (Currency::of("EUR").unwrap(), Utc::now());
     let mut tx = line.tenant(agency).await;

@@ -8,7 +8,7 @@ use switchyard_tests::server_url;
 use switchyard_workers::WorkerConfig;
 
 /// A connection to the server that survives what is done to the test's database, and its name.
-async fn admin(stage: &Stage) -> (PgConnection, String) {
+pub async fn admin(stage: &Stage) -> (PgConnection, String) {
     let mut owner = stage.test.owner().await;
     let name: String =
         sqlx::query_scalar("select current_database()").fetch_one(&mut owner).await.unwrap();
@@ -16,7 +16,7 @@ async fn admin(stage: &Stage) -> (PgConnection, String) {
 }
 
 /// Ends the connections of this name (`%` for all).
-async fn cut(admin: &mut PgConnection, database: &str, application: &str) -> i64 {
+pub async fn cut(admin: &mut PgConnection, database: &str, application: &str) -> i64 {
     sqlx::query_scalar(
         "select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity
          where datname = $1 and application_name like $2",

@@ -1,14 +1,21 @@
 //! Workers under limits: how many jobs run at once, how fast they start, whose turn it is, and
 //! which kinds are left alone.
 
+use super::faults::{admin, cut};
 use super::stage::{Act, Other, Stage, brisk, eventually};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
 use std::time::Duration;
-use switchyard_queue::{JobState, NewJob, Options};
+use switchyard_queue::{JobState, NewJob, Options, RedisWake};
 use switchyard_store::jobs::{self, Reason};
 use switchyard_store::limits::{self, LimitScope, StartRate};
+use switchyard_tests::redis_url;
 use switchyard_workers::WorkerConfig;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Longer than any test waits.
+const ENDLESS: Duration = Duration::from_secs(600);
 
 async fn limit(stage: &Stage, max_running: Option<u32>, rate: Option<StartRate>) {
     let queue = LimitScope::Queue { queue: "stage".into() };
@@ -27,7 +34,19 @@ fn most_at_once(stage: &Stage) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_together_never_run_more_than_a_queue_allows() {
-    let stage = Stage::new().await;
+    two_run_at_once(Stage::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_where_redis_wakes_them() {
+    let stop = CancellationToken::new();
+    let _end = stop.clone().drop_guard();
+    let prefix = format!("limits-{}:", Uuid::new_v4().simple());
+    let wake = RedisWake::start(&redis_url(), &prefix, stop).unwrap();
+    two_run_at_once(Stage::woken_by(wake).await).await;
+}
+
+async fn two_run_at_once(stage: Stage) {
     limit(&stage, Some(2), None).await;
     let workers = [stage.worker(brisk()), stage.worker(brisk())];
     let acts = (0..60).map(|n| (Act::Take(n % 4), Options::new().partition(n % 5)));
@@ -134,6 +153,45 @@ async fn the_places_of_a_killed_worker_come_back_with_its_jobs() {
         crashed += stage.show(id).await.row.crashes;
     }
     assert_eq!((crashed, running(&stage).await), (2, 0));
+}
+
+/// Another worker may run it at once, so a grace would put two to work where one is allowed.
+#[tokio::test]
+async fn a_limited_job_whose_claim_is_in_doubt_gets_no_grace() {
+    let stage = Stage::new().await;
+    let tight = LimitScope::Partition { queue: "stage".into(), partition: "tight".into() };
+    limits::set(&stage.db, &tight, Some(1), None).await.unwrap();
+    let worker = stage.worker(WorkerConfig { cancel_grace: ENDLESS, ..brisk() });
+    let wait = |p: &str| (Act::Wait("go".to_owned()), Options::new().partition(p));
+    let ids = stage.enqueue_all(vec![wait("tight"), wait("free")]).await;
+    let (limited, free) = (ids[0], ids[1]);
+    stage.running(limited, 0).await;
+    stage.running(free, 0).await;
+    let (mut admin, name) = admin(&stage).await;
+    assert_eq!(cut(&mut admin, &name, "switchyard presence").await, 1);
+    let ended = |id| stage.record.runs_of(id)[0].ended;
+    eventually("the limited one is dropped", async || ended(limited).then_some(())).await;
+    assert!(!ended(free), "nobody's limit is at stake with the other one");
+    stage.record.open("go");
+    stage.completed(2).await;
+    assert_eq!(stage.record.runs_of(limited).len(), 2);
+    worker.leave().await;
+}
+
+#[tokio::test]
+async fn a_grace_that_an_operator_gave_ends_when_the_claim_of_a_limited_job_is_in_doubt() {
+    let stage = Stage::new().await;
+    limit(&stage, Some(1), None).await;
+    let worker = stage.worker(WorkerConfig { cancel_grace: ENDLESS, ..brisk() });
+    let id = stage.enqueue(Act::Wait("never".to_owned()), Options::new()).await;
+    stage.running(id, 0).await;
+    jobs::cancel(&stage.db, id).await.unwrap();
+    stage.heard().await;
+    assert_eq!(stage.state(id).await, JobState::Running, "it has its grace");
+    let (mut admin, name) = admin(&stage).await;
+    assert_eq!(cut(&mut admin, &name, "switchyard presence").await, 1);
+    stage.until(id, JobState::Cancelled).await;
+    worker.leave().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod foreign;
 mod leaving;
 mod limits;
 mod outcomes;
+mod priorities;
 mod progress;
 mod sharing;
 mod stage;

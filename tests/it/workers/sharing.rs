@@ -92,6 +92,8 @@ async fn a_big_lane_does_not_hold_up_the_small_ones() {
     let small: HashSet<_> = ids[1000..].iter().collect();
     let runs = stage.record.runs();
     let last = runs.iter().rposition(|r| small.contains(&r.job.id)).unwrap();
+    // The bound itself is in the test of a thousand lanes beside the code, in claims: how large those
+    // of a worker are depends on its pace.
     assert!(last < 400, "the last small job was number {last}");
 }
 
@@ -126,11 +128,39 @@ async fn a_cancelled_job_that_does_not_listen_is_dropped_after_the_grace() {
 #[tokio::test]
 async fn a_worker_that_hears_nothing_learns_of_a_cancellation_when_it_renews() {
     let stage = Stage::new().await;
+    // The word that is left for it is lost, too.
+    sqlx::raw_sql(
+        "create function public.lose() returns trigger language plpgsql
+           as 'begin return null; end';
+         create trigger lose before insert on engine.stop_requests
+           for each row execute function public.lose()",
+    )
+    .execute(&mut stage.test.owner().await)
+    .await
+    .unwrap();
     let worker = stage.deaf_worker(WorkerConfig { lease: Duration::from_millis(1500), ..brisk() });
     let id = stage.enqueue(Act::Obey, Options::new()).await;
     stage.running(id, 0).await;
     jobs::cancel(&stage.db, id).await.unwrap();
     stage.until(id, JobState::Cancelled).await;
+    worker.leave().await;
+}
+
+/// Its next renewal is forty seconds away.
+#[tokio::test]
+async fn a_worker_that_hears_nothing_learns_of_a_cancellation_when_it_looks_for_the_dead() {
+    let stage = Stage::new().await;
+    let worker = stage.deaf_worker(WorkerConfig { lease: Duration::from_secs(120), ..brisk() });
+    let obeys = stage.enqueue(Act::Obey, Options::new()).await;
+    let deaf = stage.enqueue(Act::Wait("never".to_owned()), Options::new()).await;
+    stage.running(obeys, 0).await;
+    stage.running(deaf, 0).await;
+    jobs::cancel(&stage.db, obeys).await.unwrap();
+    stage.until(obeys, JobState::Cancelled).await;
+    assert_eq!(stage.state(deaf).await, JobState::Running, "nobody asked it to stop");
+    jobs::cancel(&stage.db, deaf).await.unwrap();
+    let detail = stage.until(deaf, JobState::Cancelled).await;
+    assert!(detail.row.error.unwrap().ends_with("was dropped"));
     worker.leave().await;
 }
 

@@ -113,8 +113,12 @@ pub struct Stage {
 
 impl Stage {
     pub async fn new() -> Self {
+        Self::woken_by(Arc::new(Loopback(broadcast::channel(4096).0))).await
+    }
+
+    /// One with other wake-ups.
+    pub async fn woken_by(wake: Arc<dyn Wake>) -> Self {
         let test = TestDb::new().await;
-        let wake: Arc<dyn Wake> = Arc::new(Loopback(broadcast::channel(4096).0));
         let db = test.with_wake(Arc::clone(&wake));
         Self { test, db, record: Arc::default(), wake }
     }

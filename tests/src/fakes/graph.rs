@@ -34,6 +34,7 @@ struct Inner {
     leads: HashMap<String, Value>,
     script: VecDeque<GraphStep>,
     asked: Vec<String>,
+    demanded: Vec<(&'static str, &'static str)>,
 }
 
 /// A running fake; it stops when this is dropped.
@@ -77,6 +78,11 @@ impl FakeGraph {
         self.lock().token = token.to_owned();
     }
 
+    /// Refuses every request without this header from now on, as LinkedIn does without its version.
+    pub fn demand(&self, name: &'static str, value: &'static str) {
+        self.lock().demanded.push((name, value));
+    }
+
     /// Answers the next request so.
     pub fn then(&self, step: GraphStep) {
         self.lock().script.push_back(step);
@@ -115,6 +121,12 @@ async fn answer(
         }
         Some(GraphStep::Garbage) => return "<html>Sorry</html>".into_response(),
         None => {}
+    }
+    let told = |(name, value): &(&str, &str)| headers.get(*name).is_some_and(|v| v == value);
+    if !inner.demanded.iter().all(told) {
+        let fault =
+            json!({"status": 400, "code": "VERSION_MISSING", "message": "A version is missing."});
+        return (StatusCode::BAD_REQUEST, axum::Json(fault)).into_response();
     }
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let bearer = bearer.and_then(|v| v.strip_prefix("Bearer "));

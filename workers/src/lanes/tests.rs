@@ -5,7 +5,13 @@ use std::time::Duration;
 use switchyard_queue::Until;
 
 fn lane(id: i32) -> ActiveLane {
-    ActiveLane { lane: LaneId(id), queue: 0, weight: 1, limits: Vec::new() }
+    ActiveLane {
+        lane: LaneId(id),
+        queue: 0,
+        partition: i64::from(id),
+        weight: 1,
+        limits: Vec::new(),
+    }
 }
 
 fn lanes(ids: impl IntoIterator<Item = i32>) -> Vec<ActiveLane> {
@@ -41,7 +47,9 @@ fn claim(
 }
 
 fn ids(takes: &[LaneTake]) -> Vec<(i32, u32)> {
-    takes.iter().map(|t| (t.lane.0, t.take)).collect()
+    // A lane may be asked for some out of turn and the rest in turn.
+    let of_lanes = takes.chunk_by(|a, b| a.lane == b.lane);
+    of_lanes.map(|parts| (parts[0].lane.0, parts.iter().map(|t| t.take).sum())).collect()
 }
 
 fn next(lanes: &mut Lanes, room: usize) -> Vec<(i32, u32)> {
@@ -192,4 +200,103 @@ fn lanes_that_were_refused_come_first_next_time() {
         all.slot_freed();
     }
     assert_eq!(got, [10, 11, 12, 10, 11, 12]);
+}
+
+#[test]
+fn a_thousand_lanes_have_their_turn_within_the_bound_of_claims() {
+    const BATCH: usize = 500;
+    let (mut all, now) = (Lanes::default(), Instant::now());
+    // One of 100,000 jobs and 999 of 10 each.
+    let mut left: HashMap<LaneId, usize> = (1..1000).map(|n| (LaneId(n), 10)).collect();
+    left.insert(LaneId(0), 100_000);
+    all.refresh(&lanes(0..1000));
+    let mut claims = 0;
+    while left.iter().any(|(lane, n)| lane.0 > 0 && *n > 0) {
+        let takes = all.next(BATCH, &VecDeque::new(), now);
+        assert!(takes.iter().map(|t| t.take as usize).sum::<usize>() <= BATCH);
+        let mut got = Vec::new();
+        for take in &takes {
+            let Some(n) = left.get_mut(&take.lane) else { panic!("a lane of ours") };
+            let takes = (take.take as usize).min(*n);
+            *n -= takes;
+            got.extend(vec![take.lane.0; takes]);
+        }
+        all.claimed(&takes, &jobs(got), &[], now);
+        claims += 1;
+        // Each has had a turn of four jobs after so many claims.
+        let bound = 1000_usize.div_ceil(BATCH / MANY_FROM_EACH);
+        assert!(claims < bound || left.values().all(|n| *n != 10), "after {claims} claims");
+    }
+    // Four, four and two: three turns.
+    let bound = 10_usize.div_ceil(MANY_FROM_EACH) * (1000 * MANY_FROM_EACH).div_ceil(BATCH);
+    assert!(claims <= bound, "{claims} claims, and {bound} is the bound");
+}
+
+fn keyed(id: i32, partition: i64) -> ActiveLane {
+    ActiveLane { partition, ..lane(id) }
+}
+
+#[test]
+fn a_partition_gets_no_more_for_its_many_limit_keys() {
+    let mut all = Lanes::default();
+    let many = (0..100).map(|id| keyed(id, 1));
+    all.refresh(&many.chain([keyed(100, 2)]).collect::<Vec<_>>());
+    let takes = next(&mut all, 200);
+    let (few, many): (Vec<_>, Vec<_>) = takes.into_iter().partition(|(lane, _)| *lane == 100);
+    assert_eq!(few, [(100, 100)]);
+    assert_eq!(many.iter().map(|(_, take)| take).sum::<u32>(), 100);
+    let mut seen: Vec<i32> = many.iter().map(|(lane, _)| *lane).collect();
+    for _ in 0..200 {
+        let takes = next(&mut all, 2);
+        assert_eq!(takes.len(), 2);
+        seen.extend(takes.iter().map(|(lane, _)| *lane).filter(|lane| *lane < 100));
+    }
+    for lane in 0..100 {
+        let turns = seen.iter().filter(|l| **l == lane).count();
+        assert!((2..=4).contains(&turns), "lane {lane} had {turns}");
+    }
+}
+
+#[test]
+fn a_partition_alone_uses_all_its_lanes() {
+    let mut all = Lanes::default();
+    all.refresh(&(0..300).map(|id| keyed(id, 1)).collect::<Vec<_>>());
+    let takes = next(&mut all, 500);
+    assert_eq!(takes.len(), 125);
+    assert_eq!(takes.iter().map(|(_, take)| take).sum::<u32>(), 500);
+    assert_eq!(next(&mut all, 500).first(), Some(&(125, 4)));
+}
+
+#[test]
+fn a_key_that_is_used_up_does_not_put_its_partition_first() {
+    let (mut all, now) = (Lanes::default(), Instant::now());
+    let full = ActiveLane { limits: vec![LimitId(1)], ..keyed(10, 3) };
+    all.refresh(&[keyed(20, 1), keyed(30, 2)]);
+    all.refresh(&[keyed(20, 1), keyed(30, 2), full, keyed(11, 3)]);
+    let got = claim(&mut all, 6, &[(10, 0, Until::Free)], now);
+    assert_eq!(got, [(20, 2), (30, 2), (10, 0), (11, 1)]);
+    assert_eq!(claim(&mut all, 1, &[], now), [(20, 1)], "it had the other one");
+    let later = now + Duration::from_secs(1);
+    assert_eq!(claim(&mut all, 3, &[], later), [(30, 1), (10, 1), (20, 1)], "and then this one");
+}
+
+#[test]
+fn under_limits_too_one_in_ten_is_less_urgent() {
+    let (mut all, now) = (Lanes::default(), Instant::now());
+    all.refresh(&[limited(10, 1)]);
+    let mut out = 0;
+    for _ in 0..50 {
+        let takes = all.next(20, &VecDeque::new(), now);
+        let [take] = &takes[..] else { panic!("{takes:?}") };
+        // One is allowed, and there is always one in the first stretch.
+        let less_urgent = take.stretches[0].after >= Place { priority: 0, ..Place::last() };
+        out += u32::from(less_urgent);
+        let priority = if less_urgent { 5 } else { 0 };
+        let job = (LaneId(10), Place { priority, ..jobs([10])[0].1 });
+        let by = vec![(LimitId(1), Until::Slot)];
+        let held = [HeldBack { lane: LaneId(10), allowed: 1, by }];
+        all.claimed(&takes, &[job], if take.take > 1 { &held } else { &[] }, now);
+        all.slot_freed();
+    }
+    assert_eq!(out, 5);
 }

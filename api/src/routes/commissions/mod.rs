@@ -3,7 +3,9 @@
 
 mod payout_steps;
 mod payouts;
+mod proof;
 mod read;
+mod record;
 mod statements;
 mod views;
 
@@ -19,6 +21,8 @@ use uuid::Uuid;
 
 pub(crate) fn routes() -> OpenApiRouter<Api> {
     read::routes()
+        .merge(proof::routes())
+        .merge(record::routes())
         .merge(statements::routes())
         .merge(payouts::routes())
         .merge(payout_steps::routes())

@@ -11,7 +11,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use chrono::NaiveDate;
 use serde::Deserialize;
-use switchyard_catalog::payouts::{self as paying, ExportFault};
+use switchyard_catalog::payouts::{self as paying, ExportFault, LeftOut};
 use switchyard_domain::{PayoutId, normalise};
 use switchyard_store::Scope;
 use switchyard_store::payouts::{self, PayoutMethod};
@@ -83,7 +83,8 @@ fn reason(raw: &str) -> Result<String, ApiError> {
 
 /// Turn a payout down
 ///
-/// No money has moved; the owner can ask again.
+/// One that waits for its approval, or is approved and waits for a file. No money has moved; the owner can
+/// ask again.
 #[utoipa::path(post, path = "/api/v1/commissions/payout/{id}/decline", tag = "commissions",
     operation_id = "payout_decline", params(("id" = Uuid, Path, description = "The payout")),
     request_body = Why,
@@ -93,13 +94,13 @@ fn reason(raw: &str) -> Result<String, ApiError> {
         (status = 409, description = "It does not wait for this.", body = ErrorEnvelope)))]
 async fn decline(
     State(api): State<Api>,
-    _: Caller<PayoutsManage>,
+    caller: Caller<PayoutsManage>,
     ApiPath(id): ApiPath<Uuid>,
     ApiJson(why): ApiJson<Why>,
 ) -> Answer<PayoutView> {
     let why = reason(&why.reason)?;
     let mut tx = api.db.begin(Scope::Platform).await?;
-    let payout = paying::decline(&mut tx, PayoutId(id), &why).await?;
+    let payout = paying::decline(&mut tx, PayoutId(id), &actor(&caller.claims), &why).await?;
     tx.commit().await?;
     Ok(Reply::ok("turned down", payout.into()))
 }
@@ -127,7 +128,7 @@ pub(crate) struct Settled {
         (status = 409, description = "It is not on its way by a file.", body = ErrorEnvelope)))]
 async fn settle(
     State(api): State<Api>,
-    _: Caller<PayoutsManage>,
+    caller: Caller<PayoutsManage>,
     ApiPath(id): ApiPath<Uuid>,
     ApiJson(settled): ApiJson<Settled>,
 ) -> Answer<PayoutView> {
@@ -136,10 +137,17 @@ async fn settle(
         (false, why) => Some(reason(why.as_deref().unwrap_or_default())?),
     };
     let mut tx = api.db.begin(Scope::Platform).await?;
-    let now = api.clock.now();
-    let payout = paying::settle(&mut tx, PayoutId(id), why.as_deref(), now).await?;
+    let (by, now) = (actor(&caller.claims), api.clock.now());
+    let payout = paying::settle(&mut tx, PayoutId(id), &by, why.as_deref(), now).await?;
     tx.commit().await?;
     Ok(Reply::ok("booked", payout.into()))
+}
+
+/// Why there is no file, though something waited.
+fn none_left(left_out: &[LeftOut]) -> String {
+    let all: Vec<String> =
+        left_out.iter().map(|l| format!("payout {}: {}", l.payout, l.why)).collect();
+    format!("nothing that waited can be paid, and it has failed: {}", all.join("; "))
 }
 
 /// Which file.
@@ -160,13 +168,14 @@ pub(crate) struct NewFile {
 /// Make a file for the bank of everything that is approved
 ///
 /// The payouts in it are on their way from then on; `GET /api/v1/commissions/payout/files/{id}` is the
-/// file. What is not covered any more is left out and has failed.
+/// file. What is not covered any more, or a bank would refuse, is left out and has failed: `left_out` says
+/// why, and the others are paid.
 #[utoipa::path(post, path = "/api/v1/commissions/payout/export", tag = "commissions",
     operation_id = "payout_export", request_body = NewFile,
     responses(
         (status = 201, description = "Made.", body = Envelope<FileView>),
-        (status = 409, description = "Nothing waits, or nobody said from which account.",
-            body = ErrorEnvelope)))]
+        (status = 409, description = "Nothing waits, nothing that waits can be paid, or nobody said from \
+            which account.", body = ErrorEnvelope)))]
 async fn export(
     State(api): State<Api>,
     caller: Caller<PayoutsManage>,
@@ -177,9 +186,13 @@ async fn export(
     let day = new.execute_on.unwrap_or_else(|| now.date_naive());
     let debtor = api.config.payouts.debtor.as_ref();
     let mut tx = api.db.begin(Scope::Platform).await?;
-    let file = paying::export(&mut tx, new.method, currency, day, debtor, &by, now).await?;
+    let made = paying::export(&mut tx, new.method, currency, day, debtor, &by, now).await?;
+    // Also if there is no file: what cannot be paid has failed.
     tx.commit().await?;
-    Ok(Reply::created("made", file.into()))
+    match made.file {
+        Some(file) => Ok(Reply::created("made", FileView::new(file, made.left_out))),
+        None => Err(ApiError::conflict("nothing_to_export", none_left(&made.left_out))),
+    }
 }
 
 /// Download a file for the bank

@@ -4,12 +4,14 @@ use super::views::{PayeeView, PayoutView};
 use super::{actor, books_of, currency};
 use crate::auth::{Caller, CommissionsRead, PayoutsRequest};
 use crate::envelope::{Envelope, Page};
-use crate::extract::{ApiJson, ApiQuery, Paging, paged};
+use crate::extract::{ApiJson, ApiQuery, IdempotencyKey, Paging, paged};
+use crate::routes::once::Once;
 use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply, RequestContext};
 use axum::extract::State;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use switchyard_catalog::payouts::{self as paying, PayoutFault, Wanted};
-use switchyard_domain::payment::{AccountFault, Bic, SepaIban};
+use switchyard_domain::payment::{AccountFault, Bic, SepaIban, sepa_name};
 use switchyard_domain::{AgencyId, AgentId, PayoutId, normalise};
 use switchyard_store::ledger::Owner;
 use switchyard_store::payouts::{self, Payee, PayoutFilter, PayoutMethod, PayoutState};
@@ -32,6 +34,7 @@ impl From<PayoutFault> for ApiError {
             PayoutFault::WrongState(_) => Self::conflict("wrong_state", message),
             PayoutFault::SamePerson => Self::forbidden(message),
             PayoutFault::NotEuro(_) => Self::unprocessable("not_euro", message),
+            PayoutFault::Sepa(_) => Self::unprocessable("refused_by_sepa", message),
             PayoutFault::NotItsAgent(_) => Self::unprocessable("not_its_agent", message),
             PayoutFault::Post(fault) => Self::internal(fault),
             PayoutFault::Store(fault) => fault.into(),
@@ -75,6 +78,11 @@ impl NewPayee {
             (Some(iban), Some(bic)) => bic.fits(iban).map_err(unfit)?,
             (None, Some(_)) => return refuse("`bic` goes with an `iban`"),
             _ => {}
+        }
+        if iban.is_some() && sepa_name(&name).is_none() {
+            return refuse(
+                "`name` has no Latin letter, and banks refuse such a transfer; write it as the bank has it",
+            );
         }
         let account = |a: &String| {
             let id = a.strip_prefix("acct_").unwrap_or_default();
@@ -127,7 +135,7 @@ async fn set_payee(
 }
 
 /// What is to be paid.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPayout {
     /// Operators: in whose books.
@@ -147,20 +155,26 @@ pub(crate) struct NewPayout {
 
 /// Ask for commissions to be paid out
 ///
-/// Up to the limit of the installation (`payouts.approval_limit`) it goes on its way at once; above it
-/// another person has to approve it. One payout at a time for each owner and currency.
+/// Up to the limit of the installation (`payouts.approval_limit`, held against all that the owner asked
+/// for in 24 hours) it goes on its way at once; above it another person has to approve it. One payout at a time for each owner and currency. With an
+/// `Idempotency-Key` the same request again (within a day) asks for no second payout.
 #[utoipa::path(post, path = "/api/v1/commissions/payout", tag = "commissions",
-    operation_id = "payout_request", request_body = NewPayout,
+    operation_id = "payout_request", params(IdempotencyKey), request_body = NewPayout,
     responses(
+        (status = 200, description = "It was asked for before: the payout as it is now.",
+            body = Envelope<PayoutView>),
         (status = 201, description = "Asked for, or approved already.", body = Envelope<PayoutView>),
         (status = 409, description = "Less is owed, nobody said where the money goes, or a payout is \
-            on its way.", body = ErrorEnvelope)))]
+            on its way.", body = ErrorEnvelope),
+        (status = 422, description = "A bank would refuse it; says why.", body = ErrorEnvelope)))]
 async fn request(
     State(api): State<Api>,
     caller: Caller<PayoutsRequest>,
     context: RequestContext,
+    key: IdempotencyKey,
     ApiJson(new): ApiJson<NewPayout>,
 ) -> Answer<PayoutView> {
+    let once = Once::of(&api, &caller.claims, key, "commissions.payout", &json!(new));
     let wanted = Wanted {
         agency: books_of(&caller.claims, new.agency_id)?,
         agent: new.agent_id.map(AgentId),
@@ -170,7 +184,12 @@ async fn request(
     };
     let (by, cause) = (actor(&caller.claims), context.as_cause());
     let mut tx = api.db.begin(caller.scope()).await?;
+    if let Some(id) = once.earlier(&mut tx).await? {
+        let payout = payouts::get(&mut tx, PayoutId(id)).await?;
+        return Ok(Reply::ok("asked for already", payout.into()));
+    }
     let payout = paying::request(&mut tx, &wanted, &by, &api.config.payouts, &cause).await?;
+    once.answered(&mut tx, payout.id.0).await?;
     tx.commit().await?;
     Ok(Reply::created("asked for", payout.into()))
 }

@@ -95,9 +95,7 @@ async fn dashboard(
     let this = month_of(now);
     let mut booked = [0_i64; 2];
     for (month, sum) in [this, this - Later::new(1)].into_iter().zip(&mut booked) {
-        let (_, lines) = account_month(&mut tx, account, month).await?;
-        let earned = lines.iter().filter(|l| !l.kind.starts_with("payout"));
-        *sum = earned.fold(0, |sum, line| sum.saturating_add(line.amount));
+        *sum = account_month(&mut tx, account, month).await?.earned;
     }
     let tiers = tiers::standing(&mut tx, agency, agent, currency, now).await?;
     let money = |minor| MoneyView::from(Money::new(minor, currency));

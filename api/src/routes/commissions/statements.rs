@@ -112,6 +112,9 @@ struct Which {
     /// `pdf` or `csv`; `pdf` if left out.
     #[param(example = "pdf")]
     format: Option<String>,
+    /// A document has at most 20,000 lines; of a month with more it says how many parts there are.
+    #[param(minimum = 1, default = 1)]
+    part: Option<i64>,
 }
 
 impl Which {
@@ -134,7 +137,7 @@ impl Which {
     responses(
         (status = 200, description = "The document.", body = Vec<u8>,
             content_type = "application/pdf"),
-        (status = 404, description = "There is no such agent, or it is not yours.",
+        (status = 404, description = "There is no such agent or part, or it is not yours.",
             body = ErrorEnvelope)))]
 async fn draw(
     State(api): State<Api>,
@@ -144,7 +147,8 @@ async fn draw(
 ) -> Result<Response, ApiError> {
     let of = which.of(&caller.claims, &written)?;
     let mut tx = api.db.begin(caller.scope()).await?;
-    let (statement, _) = statements::draw(&mut tx, &of, api.clock.now()).await?;
+    let (part, now) = (which.part.unwrap_or(1), api.clock.now());
+    let (statement, _) = statements::draw_part(&mut tx, &of, part, now).await?;
     tx.rollback().await?;
     let (kind, end, document) = match which.format.as_deref() {
         None | Some("pdf") => ("application/pdf", "pdf", statement_pdf(&statement)),

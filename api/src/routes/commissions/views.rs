@@ -3,7 +3,8 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use switchyard_domain::commission::Line;
+use switchyard_catalog::payouts::LeftOut;
+use switchyard_domain::commission::Booked;
 use switchyard_domain::money::Money;
 use switchyard_store::commissions::{EventRow, EventState};
 use switchyard_store::ledger::{Entry, Owner, Posting};
@@ -129,8 +130,8 @@ pub(crate) struct ExplainedView {
 
 impl From<Entry> for ExplainedView {
     fn from(e: Entry) -> Self {
-        let line = e.explanation.get("line").cloned();
-        let line: Option<Line> = line.and_then(|l| serde_json::from_value(l).ok());
+        let (sentence, arithmetic) = Booked::read(&e.explanation, e.occurred_at, e.period)
+            .map_or((None, None), |b| (Some(b.sentence), b.arithmetic));
         Self {
             id: e.id.0,
             kind: e.kind.to_string(),
@@ -141,8 +142,8 @@ impl From<Entry> for ExplainedView {
             lead_id: e.lead.map(|l| l.0),
             occurred_at: e.occurred_at,
             booked_at: Some(e.booked_at),
-            sentence: line.as_ref().map(Line::sentence),
-            arithmetic: line.as_ref().map(Line::arithmetic),
+            sentence,
+            arithmetic,
             explanation: e.explanation,
             postings: e.postings.into_iter().map(PostingView::from).collect(),
         }
@@ -230,6 +231,8 @@ pub(crate) struct PayoutView {
     approved_by: Option<String>,
     sent_at: Option<DateTime<Utc>>,
     settled_at: Option<DateTime<Utc>>,
+    /// Who turned it down or said what became of it; `null`: no person did.
+    settled_by: Option<String>,
     /// The file that it went out by.
     file_id: Option<Uuid>,
     /// The provider's id of it.
@@ -252,6 +255,7 @@ impl From<Payout> for PayoutView {
             approved_by: p.approved_by,
             sent_at: p.sent_at,
             settled_at: p.settled_at,
+            settled_by: p.settled_by,
             file_id: p.file,
             provider_id: p.provider_id,
             error: p.error,
@@ -274,10 +278,22 @@ pub(crate) struct FileView {
     amount_minor: i64,
     made_by: String,
     made_at: DateTime<Utc>,
+    /// Payouts that waited and are not in it: they have failed.
+    left_out: Vec<LeftOutView>,
 }
 
-impl From<PayoutFile> for FileView {
-    fn from(f: PayoutFile) -> Self {
+/// A payout that did not come into the file.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct LeftOutView {
+    payout_id: Uuid,
+    /// Why, and what to do.
+    #[schema(example = "49.00 EUR is owed by now; something was taken back")]
+    reason: String,
+}
+
+impl FileView {
+    pub(crate) fn new(f: PayoutFile, left_out: Vec<LeftOut>) -> Self {
+        let view = |l: LeftOut| LeftOutView { payout_id: l.payout.0, reason: l.why };
         Self {
             id: f.id,
             method: f.method.to_string(),
@@ -286,6 +302,7 @@ impl From<PayoutFile> for FileView {
             amount_minor: f.amount,
             made_by: f.made_by,
             made_at: f.made_at,
+            left_out: left_out.into_iter().map(view).collect(),
         }
     }
 }

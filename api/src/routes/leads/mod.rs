@@ -2,18 +2,17 @@
 //! looked at, mended and counted here; `work` has notes, reminders and sales.
 
 mod analytics;
-mod once;
 mod views;
 mod work;
 
 use super::events::portal_id;
+use super::once::Once;
 use super::views::LeadView;
 use crate::auth::{Caller, Claims, LeadWorkManage, LeadWorkRead, Role};
 use crate::envelope::{Envelope, Page};
 use crate::extract::{ApiJson, ApiPath, ApiQuery, IdempotencyKey, Paging, paged};
 use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply, RequestContext};
 use axum::extract::State;
-use once::Once;
 use serde::Deserialize;
 use serde_json::json;
 use switchyard_catalog::lead_work::{self, Actor, Entered, WorkFault};

@@ -1,11 +1,11 @@
 //! Notes, reminders and sales.
 
 use super::actor;
-use super::once::Once;
 use super::views::SaleView;
 use crate::auth::{Caller, LeadWorkManage, LeadsConvert};
 use crate::envelope::Envelope;
 use crate::extract::{ApiJson, ApiPath, IdempotencyKey};
+use crate::routes::once::Once;
 use crate::{Answer, Api, ApiError, ErrorEnvelope, Reply, RequestContext};
 use axum::extract::State;
 use chrono::{DateTime, Utc};

@@ -2,7 +2,7 @@
 //! increment cannot carry is refused.
 
 use super::gaps::Base;
-use super::{SCHEMA_MARK, full_needed};
+use super::{SCHEMA_MARK, schema_changed};
 use crate::BackupFault;
 use crate::change::{Change, Relation};
 use crate::format::{ChangeWriter, Written};
@@ -97,7 +97,7 @@ impl<'a> Capture<'a> {
                 return Ok(!partition);
             }
             Change::Message { prefix, content } if prefix == SCHEMA_MARK && !self.goes_by() => {
-                return Err(full_needed(&format!("a migration ({content}) changed the schema")));
+                return Err(schema_changed(&format!("a migration ({content}) changed the schema")));
             }
             Change::Insert { oid, .. }
             | Change::Update { oid, .. }
@@ -124,7 +124,7 @@ impl<'a> Capture<'a> {
 
     fn fits(&self, oid: u32) -> Result<(), BackupFault> {
         match self.relations.get(&oid) {
-            Some((_, Some(why))) if !self.goes_by() => Err(full_needed(why)),
+            Some((_, Some(why))) if !self.goes_by() => Err(schema_changed(why)),
             _ => Ok(()),
         }
     }

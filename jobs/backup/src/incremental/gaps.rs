@@ -1,6 +1,6 @@
 //! What an increment goes on from, and whether anything happened in between that no log tells.
 
-use super::full_needed;
+use super::{full_needed, schema_changed};
 use crate::format::{layout, open_manifest, read_small};
 use crate::full::FILES_NOTE;
 use crate::model::{Kind, Lsn, Manifest, Snapshot};
@@ -19,7 +19,7 @@ pub(super) struct Base {
     pub(super) snapshot: Snapshot,
     /// The partitions that are known.
     partitions: BTreeSet<String>,
-    /// Which file each of them lay in when that was last looked at.
+    /// Which file each table and partition lay in when that was last looked at.
     files: BTreeMap<String, u32>,
 }
 
@@ -168,23 +168,29 @@ pub(super) async fn attached_with_rows(
     Ok(())
 }
 
-/// Partitions that were truncated by themselves: with their root published, the log does not tell.
-pub(super) fn emptied_by_itself(
+/// Tables that lie in another file although the log tells of no TRUNCATE: an `alter table ... type ...
+/// using` may have changed every row of one, and of a partition that was truncated by itself the log tells
+/// nothing while its root is published.
+pub(super) fn rewritten(
     base: &Base,
     catalogue: &Catalogue,
     truncated: &BTreeSet<String>,
 ) -> Result<(), BackupFault> {
     for table in &catalogue.tables {
         let name = table.full_name();
-        if table.root == name || truncated.contains(&table.root) {
+        if truncated.contains(&table.root) {
             continue;
         }
         if let (Some(was), Some(is)) = (base.files.get(&name), catalogue.files.get(&name))
             && was != is
         {
-            return Err(full_needed(&format!(
-                "the partition {name} was truncated or rewritten by itself, which the log does not tell"
-            )));
+            let what = match table.root == name {
+                true => {
+                    format!("the table {name} was rewritten (ALTER TABLE, VACUUM FULL or CLUSTER)")
+                }
+                false => format!("the partition {name} was truncated or rewritten by itself"),
+            };
+            return Err(schema_changed(&format!("{what}, which the log does not tell")));
         }
     }
     Ok(())

@@ -43,6 +43,9 @@ impl Place {
                 (name.clone().unwrap_or_else(|| default_name.to_owned()), true)
             }
             Destination::Empty { name } => (name.clone(), false),
+            Destination::NewOrEmpty { name } => {
+                (name.clone(), !is_there(&mut maintenance, name).await?)
+            }
         };
         let working = if fresh { format!("{goal}{UNFINISHED}") } else { goal.clone() };
         if working.len() > LONGEST_NAME || goal.is_empty() {
@@ -160,6 +163,15 @@ impl Place {
         }
         Ok(())
     }
+}
+
+async fn is_there(maintenance: &mut PgConnection, name: &str) -> Result<bool, BackupFault> {
+    let there = "select exists (select from pg_catalog.pg_database where datname = $1)";
+    sqlx::query_scalar(there)
+        .bind(name)
+        .fetch_one(maintenance)
+        .await
+        .map_err(refused("looking for databases"))
 }
 
 /// Whether nobody else restores to that name; then it is locked until this connection is closed.

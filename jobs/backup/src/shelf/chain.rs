@@ -68,6 +68,17 @@ impl Chain {
         self.manifests().map(|m| m.covers).max().unwrap_or(self.full.covers)
     }
 
+    /// Whether another chain reaches further. In one log by the position, for the server's clock may have been
+    /// put back; over two servers there is only the time.
+    fn is_behind(&self, other: &Self) -> bool {
+        let log = |chain: &Self| (chain.full.source.system.clone(), chain.full.source.timeline);
+        if log(self) != log(other) {
+            return self.covers() < other.covers();
+        }
+        let reach = |chain: &Self| (chain.end().max(noted(&chain.full)), end_of(&chain.full));
+        reach(self) < reach(other)
+    }
+
     /// Its backups, in the order in which they are restored.
     pub fn manifests(&self) -> impl Iterator<Item = &Arc<Manifest>> {
         [&self.full].into_iter().chain(&self.differential).chain(&self.increments)
@@ -85,6 +96,11 @@ fn end_of(manifest: &Manifest) -> Lsn {
         Kind::Incremental { to, .. } | Kind::Differential { to, .. } => to,
         Kind::Full { start, .. } => start,
     }
+}
+
+/// The position at which a full backup's snapshot was taken, if that was noted.
+fn noted(full: &Manifest) -> Lsn {
+    full.notes.get(SNAPSHOT_LSN).and_then(|noted| noted.parse().ok()).unwrap_or_default()
 }
 
 /// The increments that go on from a position, and why there are no more.
@@ -120,9 +136,10 @@ impl Shelf {
 
     /// The chain that reaches furthest; of those that reach equally far, the one with the newest full.
     fn newest_chain(&self) -> Result<Chain, BackupFault> {
-        self.fulls().map(|full| self.longest(full)).max_by_key(Chain::covers).ok_or_else(|| {
-            self.out_of_reach(Target::Newest.to_string(), "there is no full backup".to_owned())
-        })
+        let chains = self.fulls().map(|full| self.longest(full));
+        chains.reduce(|best, chain| if chain.is_behind(&best) { best } else { chain }).ok_or_else(
+            || self.out_of_reach(Target::Newest.to_string(), "there is no full backup".to_owned()),
+        )
     }
 
     /// Everything that goes on from a full backup, with its newest differential.
@@ -135,7 +152,7 @@ impl Shelf {
                 differential: Some(Arc::clone(differential)),
                 increments: run.increments,
             };
-            (chain.covers() >= plain.covers()).then_some(chain)
+            (chain.end() >= plain.end()).then_some(chain)
         });
         with.unwrap_or(plain)
     }

@@ -67,8 +67,8 @@ pub struct Catalogue {
     pub roots: Vec<Root>,
     /// The partitions, ascending by name.
     pub partitions: Vec<Partition>,
-    /// Which file each partition without partitions lies in (`pg_class.relfilenode`), by `schema.name`:
-    /// another one after TRUNCATE, VACUUM FULL and the like.
+    /// Which file each table that has rows itself lies in (`pg_class.relfilenode`), by `schema.name`: another
+    /// one after TRUNCATE, after VACUUM FULL, and after ALTER TABLE wrote every row anew.
     pub files: BTreeMap<String, u32>,
     /// Schema and name of the sequences.
     pub sequences: Vec<(String, String)>,
@@ -127,9 +127,7 @@ impl Catalogue {
                 });
             }
             if get::<String>(&row, "kind")? == "r" {
-                if get(&row, "is_partition")? {
-                    catalogue.files.insert(full_name, self::oid(get(&row, "file")?));
-                }
+                catalogue.files.insert(full_name, self::oid(get(&row, "file")?));
                 let bytes = u64::try_from(get::<i64>(&row, "bytes")?).unwrap_or_default();
                 let table = SourceTable { oid, schema, name, root, columns, bytes };
                 catalogue.tables.push(table);

@@ -59,6 +59,28 @@ fn a_moment_is_restored_from_the_newest_full_backup_before_it_and_no_more_increm
 }
 
 #[test]
+fn after_the_clock_was_put_back_the_newest_state_is_that_of_the_log() {
+    // Taken while the server's clock was a year ahead; then it came back, and the slot was made anew.
+    let mut ahead = log("a/1", 0, 3);
+    ahead.push(full(5, 50));
+    for manifest in &mut ahead {
+        manifest.began += TimeDelta::days(365);
+        manifest.covers += TimeDelta::days(365);
+    }
+    let mut all = log("a/2", 4, 2);
+    let second = full(45, 450);
+    all.push(second.clone());
+    all.extend(ahead.iter().cloned());
+    let chain = shelf(&all).chain_for(&Target::Newest).unwrap();
+    assert_eq!(names(&chain), ids(&[&second, &all[0], &all[1]]));
+    // Of another server the position says nothing.
+    for manifest in &mut all[..3] {
+        manifest.source.system = "1".to_owned();
+    }
+    assert_eq!(shelf(&all).chain_for(&Target::Newest).unwrap().full.id, ahead[3].id);
+}
+
+#[test]
 fn a_full_backup_alone_is_a_chain_and_so_is_every_backup_by_its_name() {
     let (first, mut all) = (full(5, 50), log("a/1", 0, 3));
     let middle = differential(22, &first, 200);

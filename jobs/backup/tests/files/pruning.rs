@@ -65,6 +65,38 @@ fn age(path: &Path, hours: u64) {
     file.set_modified(then).unwrap();
 }
 
+fn files_in(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, mut files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    files.extend(folders.iter().flat_map(|folder| files_in(folder)));
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_a_year_ahead_makes_nothing_old() {
+    let kit = kit();
+    let (old, _) = old_and_new(&kit).await;
+    // A run that is under way, and one that was stopped.
+    for (id, hours) in [("20260101T000000Z-00000008", 0), ("20260101T000000Z-00000009", 48)] {
+        let path = kit.path(&format!("full/{id}/data/app.leads/0000.copy.gz.age"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"x").unwrap();
+        age(&path, hours);
+    }
+    // All of it is a year old to such a clock, and of this week to a right one.
+    let days = (Utc::now() - at(0)).num_days() + 7;
+    let window = Policy { window_days: u32::try_from(days).unwrap(), ..NEWEST };
+    let ahead = Utc::now() + TimeDelta::days(365);
+    let pruned = prune(&kit.vault, &window, ahead, false).await.unwrap();
+    assert!(pruned.dropped.is_empty(), "{:?}", pruned.dropped);
+    assert_eq!(pruned.orphans.len(), 1, "{:?}", pruned.orphans);
+    assert!(pruned.doubt.is_some_and(|doubt| doubt.contains("Set the clock")));
+    let shelf = Shelf::load(&kit.vault).await.unwrap();
+    assert!(old.iter().all(|id| shelf.get(id).is_some()));
+    let right = prune(&kit.vault, &window, Utc::now(), true).await.unwrap();
+    assert_eq!(right.doubt, None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stopped_runs_left_goes_after_a_day_and_nothing_of_others_does() {
     let kit = kit();
@@ -119,8 +151,10 @@ async fn a_run_that_was_killed_leaves_whole_backups_and_the_next_one_takes_the_r
     std::fs::remove_file(kit.path(&format!("full/{}/manifest.json", old[0]))).unwrap();
     let shelf = Shelf::load(&kit.vault).await.unwrap();
     assert!(shelf.get(&old[0]).is_none() && shelf.get(&new).is_some());
-    let later = Utc::now() + TimeDelta::days(2);
-    let pruned = prune(&kit.vault, &NEWEST, later, false).await.unwrap();
+    for path in files_in(&kit.path(&format!("full/{}", old[0]))) {
+        age(&path, 48);
+    }
+    let pruned = prune(&kit.vault, &NEWEST, Utc::now(), false).await.unwrap();
     assert!(pruned.orphans.iter().all(|key| key.contains(old[0].as_str())));
     assert!(!pruned.orphans.is_empty());
     assert!(keys(&kit.vault).await.iter().all(|key| key.contains(new.as_str())));

@@ -216,6 +216,25 @@ fn increments_go_with_the_full_backup_before_the_window() {
 }
 
 #[test]
+fn a_clock_that_jumped_ahead_and_came_back_costs_no_backup_of_the_newest_state() {
+    let year = 365 * 1440;
+    // While it was ahead; the slot was lost, and its successor's log begins with the clock set right.
+    let ahead = [full(year, 100), increment(year + 10, "a/1", 100, 200)];
+    let back = [full(30, 300), increment(40, "a/2", 300, 400), increment(50, "a/2", 400, 500)];
+    let all: Vec<Manifest> = ahead.iter().chain(&back).cloned().collect();
+    let policy = Policy { window_days: 0, last: 1, daily: 0, weekly: 0, monthly: 0, yearly: 0 };
+    // By the right clock, and by one that is ahead again.
+    for now in [at(60), at(year + 20)] {
+        let decision = decide(&shelf(&all), &policy, now);
+        let kept: Vec<_> = decision.kept.iter().map(|k| &k.manifest.id).collect();
+        assert!(back.iter().all(|m| kept.contains(&&m.id)), "{now}: {kept:?}");
+        let left = shelf(decision.kept.iter().map(|k| &*k.manifest));
+        let newest = left.chain_for(&Target::Newest).unwrap();
+        assert_eq!((&newest.full.id, newest.end()), (&back[0].id, Lsn(500)), "{now}");
+    }
+}
+
+#[test]
 fn an_empty_archive_and_one_without_a_full_backup_lose_nothing() {
     assert!(decide(&shelf(&[]), &Policy::default(), at(0)).dropped.is_empty());
     let increments: Vec<Manifest> = (0..5)

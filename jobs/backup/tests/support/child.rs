@@ -173,7 +173,7 @@ async fn work(orders: Orders) -> Result<(), BackupFault> {
     let source = SourceConfig::new(SecretString::from(orders.source));
     match orders.deed {
         Deed::Full => drop(full(&source, &vault, BTreeMap::new(), &progress).await?),
-        Deed::Increment => drop(incremental(&source, &vault, &progress).await?),
+        Deed::Increment => drop(incremental(&source, &vault, BTreeMap::new(), &progress).await?),
         Deed::Differential => drop(differential(&vault, &progress).await?),
         Deed::Prune(now) => drop(prune(&vault, &NEWEST, now, false).await?),
         Deed::Restore(name) => {

@@ -61,7 +61,9 @@ impl Kit {
 
     /// Takes an increment.
     pub async fn increment(&self) {
-        incremental(&self.config, &self.vault, &Silent).await.expect("an increment");
+        incremental(&self.config, &self.vault, BTreeMap::new(), &Silent)
+            .await
+            .expect("an increment");
     }
 
     /// A plan to restore to a new database of that name.

@@ -1,14 +1,14 @@
 //! `backup.full`, `.incremental`, `.differential`, `.verify`, `.prune`, `.copy`: one run each.
 
 use super::perform::{Ask, perform};
-use super::{Backups, notes, told};
+use super::{Backups, notes_or_none, told};
 use crate::{Platform, queues};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use switchyard_backup::model::{BackupId, Kind, Manifest};
-use switchyard_backup::verify::{Depth, Which};
-use switchyard_backup::{BackupFault, copy, prune, verify};
+use switchyard_backup::verify::{Depth, Verified, Which};
+use switchyard_backup::{BackupFault, Progress, Vault, copy, prune, verify};
 use switchyard_queue::{Context, Job, JobResult, Options, QueueName, Retention};
 use switchyard_store::backups::runs::{Came, RunKind};
 use uuid::Uuid;
@@ -90,11 +90,7 @@ run_of_a_kind!(
     |cx: &Context<Platform>| {
         let db = cx.state().db.clone();
         move |b: std::sync::Arc<Backups>, progress| async move {
-            let notes = notes(&db).await.unwrap_or_else(|fault| {
-                // A backup without a note is better than none.
-                tracing::warn!(error = %fault, "the notes for the manifest could not be read");
-                Default::default()
-            });
+            let notes = notes_or_none(&db).await;
             switchyard_backup::full(&b.source, &b.vault, notes, &progress).await.map(|m| came(&m))
         }
     }
@@ -107,9 +103,12 @@ run_of_a_kind!(
     "Backs up what changed since the last backup.",
     RunKind::Incremental,
     8,
-    |_: &Context<Platform>| {
-        |b: std::sync::Arc<Backups>, progress| async move {
-            let taken = switchyard_backup::incremental(&b.source, &b.vault, &progress).await?;
+    |cx: &Context<Platform>| {
+        let db = cx.state().db.clone();
+        move |b: std::sync::Arc<Backups>, progress| async move {
+            let notes = notes_or_none(&db).await;
+            let taken = switchyard_backup::incremental(&b.source, &b.vault, notes, &progress);
+            let taken = taken.await?;
             Ok(taken.as_ref().map(came).unwrap_or_default())
         }
     }
@@ -206,12 +205,32 @@ impl Job for VerifyBackups {
             // Who can read looks at the contents, too.
             let can = b.vault.keys.can_read();
             let depth = if can { Depth::Contents } else { Depth::Stored };
-            let verified = verify::verify(&b.vault, &what, depth, &progress).await?;
-            let evidence = Some(told::verified(&verified));
-            let problem = verified.into_sound().err().map(|fault| fault.to_string());
-            Ok(Came { backup: which, evidence, problem, ..Came::default() })
+            let first = verify::verify(&b.vault, &what, depth, &progress).await?;
+            let second = match b.vault.of_second() {
+                Some(second) => verified_copy(&second, &what, depth, &progress).await?,
+                None => None,
+            };
+            let mut evidence = told::verified(&first);
+            evidence["second"] = json!(second.as_ref().map(told::verified));
+            let problem = first.into_sound().err().map(|fault| fault.to_string());
+            let of_second = second.and_then(|s| s.into_sound().err());
+            let problem = problem.or_else(|| of_second.map(|f| format!("the second archive: {f}")));
+            Ok(Came { backup: which, evidence: Some(evidence), problem, ..Came::default() })
         })
         .await
+    }
+}
+
+/// The same of the second archive. A single backup may not have been copied yet.
+async fn verified_copy(
+    second: &Vault,
+    what: &Which,
+    depth: Depth,
+    progress: &dyn Progress,
+) -> Result<Option<Verified>, BackupFault> {
+    match (verify::verify(second, what, depth, progress).await, what) {
+        (Err(BackupFault::OutOfReach { .. }), Which::One(_)) => Ok(None),
+        (verified, _) => verified.map(Some),
     }
 }
 

@@ -7,18 +7,22 @@ mod jobs;
 mod perform;
 mod plan;
 mod restore;
+mod roots;
+#[cfg(test)]
+mod sample;
 mod status;
 pub mod told;
 mod watch;
 
 pub use ask::{AskFault, Asking, Confirmation, confirm, disaster_recovery, restore};
-pub use drill::{ProveRestore, prove};
+pub use drill::{Before, Compared, ProveRestore, prove};
 pub use jobs::{
     CopyBackups, PruneBackups, TakeDifferential, TakeFull, TakeIncremental, VerifyBackups, came,
 };
 pub use perform::{Quiet, RunFault, in_process};
 pub use plan::{Cadence, Next};
 pub use restore::{Mark, RestoreBackup, RestoreOrder, database_of};
+pub use roots::kept_heads;
 pub use status::{Proof, Status, status};
 pub use watch::WatchBackups;
 
@@ -73,8 +77,12 @@ pub(crate) fn sort(kind: RunKind) -> i32 {
     RunKind::ALL.iter().position(|k| *k == kind).and_then(|n| i32::try_from(n).ok()).unwrap_or(-1)
 }
 
-/// What others have to say in a full backup's manifest. A part that has something adds it here: the
-/// ledger its signed head, so that nobody can rewrite both.
+/// The note with the ledger's signed head.
+pub const LEDGER_NOTE: &str = "ledger.root";
+
+/// What others have to say in the manifest of a full backup or an increment; a differential says again
+/// what the newest of its increments did. A part that has something adds it here: the ledger its signed
+/// head, so that nobody can rewrite both.
 ///
 /// # Errors
 /// If the database is not available.
@@ -83,9 +91,18 @@ pub async fn notes(db: &Db) -> Result<BTreeMap<String, String>> {
     let mut notes = BTreeMap::from([("program".to_owned(), program.to_owned())]);
     let mut tx = db.begin(Scope::Platform).await?;
     if let Some(head) = ledger::root(&mut tx).await? {
-        notes.insert("ledger.root".to_owned(), head.to_note());
+        notes.insert(LEDGER_NOTE.to_owned(), head.to_note());
     }
     Ok(notes)
+}
+
+/// The same, to be read before the backup begins: what it says must not be newer than what is backed up.
+/// A backup without a note is better than none.
+pub async fn notes_or_none(db: &Db) -> BTreeMap<String, String> {
+    notes(db).await.unwrap_or_else(|fault| {
+        tracing::warn!(error = %fault, "the notes for the manifest could not be read");
+        BTreeMap::new()
+    })
 }
 
 /// Releases a restored system: from then on messages leave it.
@@ -129,9 +146,8 @@ pub fn by_hand(kind: RunKind, asked_by: &str) -> std::result::Result<NewJob, Str
 pub(crate) async fn enqueue_next(
     tx: &mut Tx,
     backups: &Backups,
-    now: chrono::DateTime<chrono::Utc>,
 ) -> std::result::Result<Vec<Next>, JobError> {
-    let next = plan::read(tx, backups, now).await.map_err(StoreFault::into_job_error)?;
+    let next = plan::read(tx, backups).await.map_err(StoreFault::into_job_error)?;
     let mut jobs = Vec::with_capacity(next.len());
     for next in &next {
         jobs.push(plan::job(next).map_err(JobError::permanent)?);

@@ -3,6 +3,7 @@
 use super::{Backups, enqueue_next, sort, to_job_error};
 use crate::Platform;
 use crate::fault::OrFail;
+use serde_json::json;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,7 +167,7 @@ async fn follow(
             return Err(JobError::permanent(std::io::Error::other(problem)));
         }
         Ok(_) => {
-            enqueue_next(&mut tx, backups, cx.clock().now()).await?;
+            enqueue_next(&mut tx, backups).await?;
             return tx.done().await;
         }
         Err(fault) => fault,
@@ -185,17 +186,13 @@ async fn follow(
 }
 
 async fn write_down(db: &Db, run: Uuid, done: &Result<Came, BackupFault>) -> Result<(), JobError> {
-    let none = Came::default();
-    let (came, error) = match done {
-        Ok(came) => (came, None),
-        Err(fault) => (&none, Some(switchyard_queue::causes(fault).join(": "))),
-    };
+    let (came, error) = record(done);
     let mut tries = 0;
     loop {
         tries += 1;
         let written = async {
             let mut tx = db.begin(Scope::Platform).await?;
-            runs::end(&mut tx, run, came, error.as_deref()).await?;
+            runs::end(&mut tx, run, &came, error.as_deref()).await?;
             tx.commit().await
         };
         match written.await {
@@ -207,10 +204,27 @@ async fn write_down(db: &Db, run: Uuid, done: &Result<Came, BackupFault>) -> Res
     }
 }
 
+/// What is written down of an outcome.
+fn record(done: &Result<Came, BackupFault>) -> (Came, Option<String>) {
+    let fault = match done {
+        Ok(came) => return (came.clone(), None),
+        Err(fault) => fault,
+    };
+    let error = Some(switchyard_queue::causes(fault).join(": "));
+    let evidence = match fault {
+        BackupFault::FullNeeded { why, planned: true } => Some(json!({ (runs::FULL_NEEDED): why })),
+        _ => None,
+    };
+    (Came { evidence, ..Came::default() }, error)
+}
+
 fn measure(kind: RunKind, took: Duration, done: &Result<Came, BackupFault>) {
     let kind = kind.as_str();
-    let good = matches!(done, Ok(Came { problem: None, .. }));
-    let outcome = if good { "succeeded" } else { "failed" };
+    let outcome = match done {
+        Ok(Came { problem: None, .. }) => "succeeded",
+        Err(BackupFault::FullNeeded { planned: true, .. }) => "full_needed",
+        _ => "failed",
+    };
     metrics::counter!("switchyard_backup_runs_total", "kind" => kind, "outcome" => outcome)
         .increment(1);
     metrics::histogram!("switchyard_backup_run_seconds", "kind" => kind).record(took);
@@ -262,10 +276,9 @@ where
     let run = runs::begin(&mut tx, kind, asked_by, None).await?;
     tx.commit().await?;
     let done = work().await;
-    let none = Came::default();
-    let error = done.as_ref().err().map(|e| switchyard_queue::causes(e).join(": "));
+    let (came, error) = record(&done);
     let mut tx = db.begin(Scope::Platform).await?;
-    runs::end(&mut tx, run, done.as_ref().unwrap_or(&none), error.as_deref()).await?;
+    runs::end(&mut tx, run, &came, error.as_deref()).await?;
     tx.commit().await?;
     lock.release().await;
     Ok(done?)

@@ -3,7 +3,7 @@
 
 use super::{
     Backups, CopyBackups, ProveRestore, PruneBackups, TakeDifferential, TakeFull, TakeIncremental,
-    VerifyBackups,
+    VerifyBackups, drill,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -35,6 +35,12 @@ pub struct Cadence {
 const PRUNE: Duration = Duration::from_secs(24 * 3600);
 /// What failed for good is tried anew after this, or after its interval if that is shorter.
 const AGAIN: Duration = Duration::from_secs(300);
+/// The same for what reads the whole archive, and finds tomorrow what it found today: people mend it.
+const MUCH_LATER: Duration = Duration::from_secs(6 * 3600);
+/// A drill that came to no answer, because a server was away say: a proof a day is promised.
+const LATER: Duration = Duration::from_secs(3600);
+/// What is stamped further ahead than this was stamped by a clock that came back since.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
 /// Runs that are looked at to find the last failure of a kind.
 const RECENT: u16 = 50;
 
@@ -54,8 +60,11 @@ pub struct Next {
 pub(super) struct Seen {
     /// The last that succeeded: which, when it began and when it ended.
     succeeded: Option<(Uuid, DateTime<Utc>, DateTime<Utc>)>,
-    /// When the last one failed, if that was after the last success.
-    failed: Option<DateTime<Utc>>,
+    /// When the last one failed, if that was after the last success, and whether it came to an answer
+    /// then, which was that something is wrong.
+    failed: Option<(DateTime<Utc>, bool)>,
+    /// Of drills: the newest full backup is still to be compared with the one before it, and can be.
+    owed: bool,
 }
 
 impl Seen {
@@ -90,9 +99,11 @@ pub(super) fn next(
     let mut add = |kind: RunKind, base: Option<DateTime<Utc>>, every: Duration| {
         let seen = of(kind);
         let after = seen.succeeded.map_or(Uuid::nil(), |(id, ..)| id);
+        // A run of the future tells of a clock that was ahead.
+        let base = base.map(|base| base.min(now));
         let mut at = base.map_or(now, |base| base + span(every + jitter(cadence.jitter, after)));
-        if let Some(failed) = seen.failed {
-            at = at.max(failed + span(AGAIN.min(every)));
+        if let Some((failed, found)) = seen.failed.filter(|(failed, _)| *failed <= now + AHEAD) {
+            at = at.max(failed + span(again(kind, found).min(every)));
         }
         due.push(Next { kind, after, at });
     };
@@ -108,8 +119,9 @@ pub(super) fn next(
         add(RunKind::Differential, Some(differential), cadence.differential);
         let verify = of(RunKind::Verify).began().unwrap_or(full_began);
         add(RunKind::Verify, Some(verify), cadence.verify);
-        // Each full backup is proven at once.
-        let drill = of(RunKind::Drill).began().filter(|began| *began >= full_ended);
+        // Each full backup is proven at once, and compared as soon as an increment goes beyond it.
+        let owed = of(RunKind::Drill).owed;
+        let drill = of(RunKind::Drill).began().filter(|began| *began >= full_ended && !owed);
         add(RunKind::Drill, drill, cadence.drill);
     }
     if can.copies {
@@ -120,6 +132,15 @@ pub(super) fn next(
         }
     }
     due
+}
+
+/// How long after a failure a kind is tried anew.
+fn again(kind: RunKind, found: bool) -> Duration {
+    match kind {
+        RunKind::Drill if !found => LATER,
+        RunKind::Verify | RunKind::Drill | RunKind::Prune => MUCH_LATER,
+        _ => AGAIN,
+    }
 }
 
 fn span(d: Duration) -> TimeDelta {
@@ -140,17 +161,23 @@ fn seen(latest: &[Run], recent: &[Run]) -> HashMap<RunKind, Seen> {
         let ended = run.finished_at.unwrap_or(run.began_at);
         seen.entry(run.kind).or_default().succeeded = Some((run.id, run.began_at, ended));
     }
+    let full = seen.get(&RunKind::Full).and_then(Seen::ended);
     for run in recent.iter().filter(|r| r.state == RunState::Failed) {
         let of = seen.entry(run.kind).or_default();
-        if of.began().is_none_or(|began| began < run.began_at) {
-            of.failed = of.failed.max(run.finished_at);
+        // A drill of what there was before the newest full backup says nothing of that.
+        let outdated = run.kind == RunKind::Drill && full.is_some_and(|full| run.began_at < full);
+        if !outdated && of.began().is_none_or(|began| began < run.began_at) {
+            let failed = run.finished_at.map(|at| (at, run.evidence.is_some()));
+            of.failed = of.failed.max(failed);
         }
     }
+    seen.entry(RunKind::Drill).or_default().owed = drill::owed(latest);
     seen
 }
 
-/// Reads what is due next.
-pub(super) async fn read(tx: &mut Tx, backups: &Backups, now: DateTime<Utc>) -> Result<Vec<Next>> {
+/// Reads what is due next, by the clock that runs are stamped with.
+pub(super) async fn read(tx: &mut Tx, backups: &Backups) -> Result<Vec<Next>> {
+    let now = runs::clock(tx).await?;
     let latest = runs::latest(tx).await?;
     let recent = runs::list(tx, None, None, RECENT).await?;
     let can =
@@ -183,6 +210,7 @@ fn of<J: Job>(job: &J, options: Options) -> std::result::Result<NewJob, serde_js
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -202,7 +230,7 @@ mod tests {
     }
 
     fn done(began: i64, ended: i64) -> Seen {
-        Seen { succeeded: Some((Uuid::from_u128(7), at(began), at(ended))), failed: None }
+        Seen { succeeded: Some((Uuid::from_u128(7), at(began), at(ended))), ..Seen::default() }
     }
 
     const ALL: Abilities = Abilities { reads: true, copies: false };
@@ -243,9 +271,65 @@ mod tests {
 
     #[test]
     fn what_failed_for_good_is_not_tried_in_a_storm() {
-        let failed = Seen { failed: Some(at(30)), ..done(0, 0) };
+        let failed = Seen { failed: Some((at(30), false)), ..done(0, 0) };
         let due = due(&[(RunKind::Full, done(0, 3)), (RunKind::Incremental, failed)], 30);
         assert_eq!(due[&RunKind::Incremental], at(35));
+    }
+
+    #[test]
+    fn what_reads_the_whole_archive_and_finds_a_fault_is_not_run_all_day() {
+        let after = |kind, found| {
+            let failed = Seen { failed: Some((at(90), found)), ..Seen::default() };
+            due(&[(RunKind::Full, done(-20_000, 3)), (kind, failed)], 90)[&kind]
+        };
+        for kind in [RunKind::Verify, RunKind::Drill, RunKind::Prune] {
+            assert_eq!(after(kind, true), at(90 + 360), "{kind}");
+        }
+        // One that got no answer is not the last word on the day's proof.
+        assert_eq!(after(RunKind::Drill, false), at(90 + 60));
+        // A shorter interval is kept to.
+        let short = Cadence { verify: 60 * MINUTE, ..cadence() };
+        let failed = Seen { failed: Some((at(90), true)), ..Seen::default() };
+        let seen = HashMap::from([(RunKind::Full, done(0, 3)), (RunKind::Verify, failed)]);
+        let due = next(&short, ALL, &seen, at(90));
+        assert!(due.iter().any(|n| n.kind == RunKind::Verify && n.at == at(150)), "{due:?}");
+    }
+
+    #[test]
+    fn a_drill_that_failed_before_the_newest_full_backup_does_not_hold_up_its_proof() {
+        let failed = Run { evidence: Some(json!({})), ..run(RunKind::Drill, RunState::Failed, 10) };
+        let full = run(RunKind::Full, RunState::Succeeded, 20);
+        let of = |full: &Run, failed: &Run| {
+            let seen = seen(std::slice::from_ref(full), std::slice::from_ref(failed));
+            let due = next(&cadence(), ALL, &seen, at(30));
+            due.iter().find(|n| n.kind == RunKind::Drill).map(|n| n.at)
+        };
+        assert_eq!(of(&full, &failed), Some(at(30)));
+        let failed = Run { began_at: at(25), finished_at: Some(at(26)), ..failed };
+        assert_eq!(of(&full, &failed), Some(at(26 + 360)));
+    }
+
+    #[test]
+    fn a_run_that_began_in_the_future_does_not_put_off_the_next_one_until_then() {
+        let year = 365 * 24 * 60;
+        let seen = [(RunKind::Full, done(0, 3)), (RunKind::Incremental, done(year, year))];
+        let due = due(&seen, 30);
+        assert!(due[&RunKind::Incremental] <= at(30 + 11), "{due:?}");
+        let failed = Seen { failed: Some((at(year), true)), ..Seen::default() };
+        let due = self::due(&[(RunKind::Full, done(0, 3)), (RunKind::Verify, failed)], 30);
+        assert!(due[&RunKind::Verify] <= at(3 + 7 * 24 * 60 + 1), "{due:?}");
+    }
+
+    #[test]
+    fn a_full_backup_that_can_be_compared_now_is() {
+        let drill = |owed| Seen { owed, ..done(4, 6) };
+        let of = |owed| due(&[(RunKind::Full, done(0, 3)), (RunKind::Drill, drill(owed))], 20);
+        assert!(of(false)[&RunKind::Drill] > at(20));
+        assert_eq!(of(true)[&RunKind::Drill], at(20));
+    }
+
+    fn run(kind: RunKind, state: RunState, began: i64) -> Run {
+        Run { kind, state, ..crate::backup::sample::run(kind, at(began), at(began + 1)) }
     }
 
     #[test]

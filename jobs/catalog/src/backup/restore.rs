@@ -163,7 +163,10 @@ fn planned(
         }
         (Asked::DisasterRecovery, Some(standby)) => {
             let name = order.database.clone().or_else(|| database_of(standby));
-            (standby.clone(), Destination::New { name })
+            // A host gives a standby with its database made.
+            let destination = name
+                .map_or(Destination::New { name: None }, |name| Destination::NewOrEmpty { name });
+            (standby.clone(), destination)
         }
         (Asked::DisasterRecovery, None) => {
             let remedy = "set backup.standby_url where workers run";

@@ -1,7 +1,7 @@
 //! How backups stand: for the API, the command line and the dashboard the same.
 
 use super::watch::Look;
-use super::{Backups, Next, plan};
+use super::{Backups, Compared, Next, plan};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use switchyard_store::backups::alarms::{self, Alarm};
@@ -27,6 +27,8 @@ pub struct Proof {
     pub covers: Option<DateTime<Utc>>,
     /// How long the restore took, in seconds.
     pub restore_seconds: Option<f64>,
+    /// The newest full backup that was compared with what the one before it and its increments make.
+    pub compared: Option<Compared>,
 }
 
 /// How backups stand.
@@ -69,13 +71,15 @@ pub async fn status(db: &Db, backups: Option<&Backups>, now: DateTime<Utc>) -> R
     let recent = runs::list(&mut tx, None, None, RECENT).await?;
     let gap = backups.map_or(3600.0, |b| b.promise.rpo.as_secs_f64() * 4.0);
     let figures = runs::figures(&mut tx, gap).await?;
-    let alarms = alarms::open(&mut tx).await?;
+    let mut alarms = alarms::open(&mut tx).await?;
+    alarms.retain(|a| a.key.starts_with("backup."));
     let next = match backups {
-        Some(backups) => plan::read(&mut tx, backups, now).await?,
+        Some(backups) => plan::read(&mut tx, backups).await?,
         None => Vec::new(),
     };
     tx.rollback().await?;
-    let look = |backups| Look { backups, latest: &latest, recent: &recent, figures, now };
+    let look =
+        |backups| Look { backups, latest: &latest, recent: &recent, figures, awaited: None, now };
     Ok(Status {
         archive: backups.map(|b| b.vault.archive.name().to_owned()),
         second: backups.and_then(|b| Some(b.vault.second.as_ref()?.name().to_owned())),
@@ -101,5 +105,6 @@ fn proof(run: &Run, now: DateTime<Utc>) -> Proof {
         backup: run.backup.clone(),
         covers: run.covers,
         restore_seconds: evidence.and_then(|e| e.get("restore_seconds")?.as_f64()),
+        compared: Compared::of(run),
     }
 }

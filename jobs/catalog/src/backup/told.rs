@@ -39,6 +39,7 @@ pub fn pruned(p: &Pruned) -> Value {
         "bytes": p.bytes,
         "refused": problems(&p.refused),
         "problems": problems(&p.problems),
+        "doubt": p.doubt,
     })
 }
 

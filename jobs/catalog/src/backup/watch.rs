@@ -1,11 +1,11 @@
 //! `backup.watch`: looks once a minute at what is promised, raises alarms before it is broken, and sees
 //! to it that the next runs are in the queue.
 
-use super::{Backups, enqueue_next};
+use super::{Backups, Compared, enqueue_next};
 use crate::alarms::{self, Told};
 use crate::fault::OrFail;
 use crate::{Platform, queues};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_backup::source::SlotHealth;
@@ -23,6 +23,10 @@ const FIRST_GUESS: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs that are looked at for failures in a row.
 const RECENT: u16 = 100;
+/// A first full backup that is not there by then needs somebody to look at it.
+const FIRST: Duration = Duration::from_secs(3600);
+/// What is further ahead than this was stamped by a clock that came back since.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
 /// So many failures in a row are no accident.
 const IN_A_ROW: usize = 3;
 
@@ -48,20 +52,28 @@ impl Job for WatchBackups {
         let Some(backups) = cx.state().backups.clone() else {
             return Ok(Outcome::Done);
         };
-        let slot = slot(&backups).await;
+        let slot = health(&backups).await;
         let archive = archive(&backups).await;
         let mut tx = cx.state().db.begin_job(cx.job()).await.or_fail()?;
-        let now = cx.clock().now();
+        // Runs are stamped by the database.
+        let now = runs::clock(&mut tx).await.or_fail()?;
+        let awaited = runs::awaited(&mut tx).await.or_fail()?;
         let latest = runs::latest(&mut tx).await.or_fail()?;
         let recent = runs::list(&mut tx, None, None, RECENT).await.or_fail()?;
         let figures = runs::figures(&mut tx, backups.promise.rpo.as_secs_f64() * 4.0);
         let figures = figures.await.or_fail()?;
-        let look = Look { backups: &backups, latest: &latest, recent: &recent, figures, now };
+        let (latest, recent) = (&latest[..], &recent[..]);
+        let look = Look { backups: &backups, latest, recent, figures, awaited, now };
         let mut wrong = look.all();
-        wrong.extend(slot);
+        wrong.extend(match slot {
+            Ok(health) => {
+                judge(&health, backups.promise.wal_alarm, look.of(RunKind::Full).is_some())
+            }
+            Err(wrong) => Some(wrong),
+        });
         wrong.extend(archive);
         let told = alarms::keep(&mut tx, cx, PREFIX, &wrong).await?;
-        enqueue_next(&mut tx, &backups, now).await?;
+        enqueue_next(&mut tx, &backups).await?;
         say(&told);
         tx.done().await
     }
@@ -86,6 +98,8 @@ pub(super) struct Look<'a> {
     pub(super) latest: &'a [Run],
     pub(super) recent: &'a [Run],
     pub(super) figures: Figures,
+    /// Since when the first full backup is awaited; none: there is one.
+    pub(super) awaited: Option<DateTime<Utc>>,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -116,6 +130,8 @@ impl Look<'_> {
     fn all(&self) -> Vec<Wrong> {
         let mut wrong: Vec<Wrong> = self.rpo().into_iter().chain(self.rto()).collect();
         wrong.extend(self.proof());
+        wrong.extend(self.none_yet());
+        wrong.extend(self.clock());
         wrong.extend(RunKind::ALL.iter().filter_map(|k| self.failing(*k)));
         wrong
     }
@@ -174,7 +190,7 @@ impl Look<'_> {
         let proven = self.of(RunKind::Drill).map_or(full.began_at, |d| d.began_at);
         let age = self.age(proven);
         if age <= PROVEN {
-            return None;
+            return self.comparison(full);
         }
         let text = match self.backups.vault.keys.can_read() {
             true => format!(
@@ -188,8 +204,59 @@ impl Look<'_> {
         Some(wrong("proof", Severity::Critical, text))
     }
 
+    /// Old backups and increments that make what a new one has are a part of the proof.
+    fn comparison(&self, full: &Run) -> Option<Wrong> {
+        if !self.backups.vault.keys.can_read() {
+            return None;
+        }
+        let compared = self.of(RunKind::Drill).and_then(Compared::of);
+        let last = compared.map_or(full.began_at, |c| c.at);
+        let age = self.age(last);
+        // Each full backup is compared soon after the next increment.
+        (age > self.backups.cadence.full + PROVEN).then(|| {
+            let text = format!(
+                "for {} no full backup was compared with what the one before it and its increments make: run \
+                 `switchyard backup now drill`, and look at what it says",
+                whole(age)
+            );
+            wrong("proof", Severity::Critical, text)
+        })
+    }
+
+    fn none_yet(&self) -> Option<Wrong> {
+        let since = self.awaited.filter(|_| self.of(RunKind::Full).is_none())?;
+        let age = self.age(since);
+        (age > FIRST).then(|| {
+            let text = format!(
+                "there is no full backup yet, and for {} one has been due: nothing could be restored. Look at \
+                 `switchyard jobs list --kind backup.full`",
+                whole(age)
+            );
+            wrong("none", Severity::Critical, text)
+        })
+    }
+
+    /// A backup that says it is of the future was taken while the database's clock was ahead.
+    fn clock(&self) -> Option<Wrong> {
+        let good = self.recent.iter().filter(|r| r.state == RunState::Succeeded);
+        let (backup, covers) = good
+            .filter_map(|r| Some((r.backup.as_deref().unwrap_or(r.kind.as_str()), r.covers?)))
+            .max_by_key(|(_, covers)| *covers)?;
+        (covers > self.now + AHEAD).then(|| {
+            let text = format!(
+                "backup {backup} is of {covers}, which is in the future: the database's clock was ahead. Set it \
+                 right for good; restore by position (`--lsn`), not by time, around then"
+            );
+            wrong("clock", Severity::Warning, text)
+        })
+    }
+
     fn failing(&self, kind: RunKind) -> Option<Wrong> {
-        let ended = self.recent.iter().filter(|r| r.kind == kind && r.state != RunState::Running);
+        let ended = self
+            .recent
+            .iter()
+            .filter(|r| r.kind == kind && r.state != RunState::Running)
+            .filter(|r| !r.wants_full());
         let failed: Vec<&Run> = ended.take_while(|r| r.state == RunState::Failed).collect();
         let last = failed.first()?;
         let error = last.error.as_deref().unwrap_or("nobody knows why");
@@ -200,28 +267,29 @@ impl Look<'_> {
     }
 }
 
-/// The slot: lost, about to be, or holding back more log than is good for the disk.
-async fn slot(backups: &Backups) -> Option<Wrong> {
-    let asked =
-        tokio::time::timeout(PATIENCE, switchyard_backup::slot_health(&backups.source)).await;
-    let health = match asked {
-        Ok(Ok(health)) => health,
+/// How the slot is; or that nobody can tell.
+async fn health(backups: &Backups) -> Result<SlotHealth, Wrong> {
+    let source = |text: String| wrong("source", Severity::Critical, text);
+    match tokio::time::timeout(PATIENCE, switchyard_backup::slot_health(&backups.source)).await {
+        Ok(Ok(health)) => Ok(health),
         Ok(Err(fault)) => {
-            let text = format!("the database that is backed up cannot be asked: {fault}");
-            return Some(wrong("source", Severity::Critical, text));
+            Err(source(format!("the database that is backed up cannot be asked: {fault}")))
         }
-        Err(_) => {
-            let text = "the database that is backed up does not answer";
-            return Some(wrong("source", Severity::Critical, text));
-        }
-    };
-    judge(&health, backups.promise.wal_alarm)
+        Err(_) => Err(source("the database that is backed up does not answer".to_owned())),
+    }
 }
 
-fn judge(health: &SlotHealth, most: u64) -> Option<Wrong> {
+/// The slot: lost, gone, about to be lost, or holding back more log than is good for the disk.
+fn judge(health: &SlotHealth, most: u64, has_full: bool) -> Option<Wrong> {
     let mib = health.retained_bytes >> 20;
-    // Before the first full backup there is none, and after it nothing works without.
     match health.wal_status.as_str() {
+        // The first full backup makes it.
+        "missing" => has_full.then(|| {
+            let text = "the replication slot is gone (a failover loses it, or somebody dropped it): changes since \
+                        the newest increment are in no backup. The next increment asks for a full backup; look \
+                        whether one runs (`switchyard backup status`)";
+            wrong("slot", Severity::Critical, text)
+        }),
         "lost" => Some(wrong(
             "slot",
             Severity::Critical,
@@ -275,3 +343,6 @@ fn whole(d: Duration) -> String {
         s => format!("{} h", s / 3_600),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,13 @@
 use super::{PayoutFault, leave};
 use crate::lead_work::Actor;
 use chrono::{DateTime, NaiveDate, Utc};
+use switchyard_domain::PayoutId;
 use switchyard_domain::money::Currency;
 use switchyard_domain::payment::{
-    AccountFault, Bic, Debtor, LARGEST_CENTS, MOST_TRANSFERS, PayoutLine, SepaFault, SepaIban,
-    SepaOrder, SepaTransfer, pain_001, payouts_csv,
+    AccountFault, Debtor, MOST_TRANSFERS, PayoutLine, SepaFault, SepaOrder, SepaTransfer, pain_001,
+    payouts_csv,
 };
-use switchyard_store::payouts::{self, Change, Payout, PayoutFile, PayoutMethod};
+use switchyard_store::payouts::{self, Change, Payout, PayoutFile, PayoutMethod, PayoutState};
 use switchyard_store::{StoreFault, Tx};
 use uuid::Uuid;
 
@@ -41,8 +42,27 @@ impl From<StoreFault> for ExportFault {
     }
 }
 
+/// A payout that did not come into the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Which one.
+    pub payout: PayoutId,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+/// What became of the payouts that waited for a file.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The file; `None`: nothing was left to put into it.
+    pub file: Option<PayoutFile>,
+    /// These have failed, and their money is owed as before.
+    pub left_out: Vec<LeftOut>,
+}
+
 /// Makes a file of what is approved, at most 10,000 payouts, and marks them as sent. What is no longer
-/// covered is left out and has failed. Platform scope.
+/// covered, or a bank would refuse, is left out and has failed, so that one payee keeps nobody else's
+/// money back. Platform scope.
 ///
 /// # Errors
 /// [`ExportFault`].
@@ -54,27 +74,29 @@ pub async fn export(
     debtor: Option<&Debtor>,
     by: &Actor,
     now: DateTime<Utc>,
-) -> Result<PayoutFile, ExportFault> {
+) -> Result<Exported, ExportFault> {
+    let debtor = match method {
+        PayoutMethod::Stripe => return Err(ExportFault::NoFile),
+        PayoutMethod::Sepa => Some(debtor.ok_or(ExportFault::NoDebtor)?),
+        PayoutMethod::Csv => None,
+    };
     let most = i64::try_from(MOST_TRANSFERS).unwrap_or(i64::MAX);
     let waiting = payouts::lock_approved(tx, method, currency, most).await?;
-    let id = Uuid::now_v7();
-    let (document, chosen) = match method {
-        PayoutMethod::Stripe => return Err(ExportFault::NoFile),
-        PayoutMethod::Sepa => {
-            let debtor = debtor.ok_or(ExportFault::NoDebtor)?;
-            let chosen = covered(tx, waiting, now).await?;
-            (sepa(id, debtor, execute_on, &chosen, now)?, chosen)
-        }
-        PayoutMethod::Csv => {
-            let chosen = covered(tx, waiting, now).await?;
-            let lines: Vec<PayoutLine> = chosen.iter().map(line).collect();
-            let document = payouts_csv(&lines).map_err(|e| ExportFault::Csv(e.into()))?;
-            (document, chosen)
-        }
-    };
-    if chosen.is_empty() {
+    if waiting.is_empty() {
         return Err(ExportFault::Nothing);
     }
+    let id = Uuid::now_v7();
+    let (chosen, left_out) = choose(tx, waiting, now).await?;
+    if chosen.is_empty() {
+        return Ok(Exported { file: None, left_out });
+    }
+    let document = match debtor {
+        Some(debtor) => sepa(id, debtor, execute_on, &chosen, now)?,
+        None => {
+            let lines: Vec<PayoutLine> = chosen.iter().map(line).collect();
+            payouts_csv(&lines).map_err(|e| ExportFault::Csv(e.into()))?
+        }
+    };
     let sum: i128 = chosen.iter().map(|p| i128::from(p.amount.minor)).sum();
     let file = PayoutFile {
         id,
@@ -87,30 +109,58 @@ pub async fn export(
     };
     payouts::save_file(tx, &file, &document).await?;
     for payout in &chosen {
-        let sent = payouts::PayoutState::Sent;
+        let sent = PayoutState::Sent;
         let change = Change { file: Some(id), ..Change::default() };
         payouts::set_state(tx, payout.id, sent, &change).await?;
     }
-    Ok(file)
+    Ok(Exported { file: Some(file), left_out })
 }
 
-/// Takes the money of each out of what is owed; those that are not covered have failed.
-async fn covered(
+/// Takes the money of each out of what is owed; those that a bank would refuse, or that are not covered,
+/// have failed.
+async fn choose(
     tx: &mut Tx,
     waiting: Vec<Payout>,
     now: DateTime<Utc>,
-) -> Result<Vec<Payout>, ExportFault> {
-    let mut chosen = Vec::with_capacity(waiting.len());
+) -> Result<(Vec<Payout>, Vec<LeftOut>), ExportFault> {
+    let (mut chosen, mut left_out) = (Vec::with_capacity(waiting.len()), Vec::new());
     for payout in waiting {
-        if leave(tx, &payout, &Change::default(), now).await? {
+        let fit = match payout.method {
+            PayoutMethod::Sepa => transfer(&payout).map(drop),
+            PayoutMethod::Csv | PayoutMethod::Stripe => Ok(()),
+        };
+        if let Err(fault) = fit {
+            let why = PayoutFault::from(fault).to_string();
+            let change = Change { error: Some(&why), ..Change::default() };
+            payouts::set_state(tx, payout.id, PayoutState::Failed, &change).await?;
+            left_out.push(LeftOut { payout: payout.id, why });
+        } else if leave(tx, &payout, &Change::default(), now).await? {
             chosen.push(payout);
+        } else {
+            let why = payouts::get(tx, payout.id).await?.error.unwrap_or_default();
+            left_out.push(LeftOut { payout: payout.id, why });
         }
     }
-    Ok(chosen)
+    Ok((chosen, left_out))
 }
 
 fn purpose(payout: &Payout) -> String {
     format!("Commission {}", payout.requested_at.format("%Y-%m-%d"))
+}
+
+/// The transfer of a payout, which no bank refuses.
+pub(super) fn transfer(p: &Payout) -> Result<SepaTransfer, SepaFault> {
+    let account = |fault: AccountFault| SepaFault::Account { id: p.id.to_string(), fault };
+    let transfer = SepaTransfer {
+        id: p.id.0.simple().to_string(),
+        amount: p.amount,
+        name: p.payee.name.clone(),
+        iban: p.payee.iban.as_deref().unwrap_or_default().parse().map_err(account)?,
+        bic: p.payee.bic.as_deref().map(str::parse).transpose().map_err(account)?,
+        purpose: purpose(p),
+    };
+    transfer.check()?;
+    Ok(transfer)
 }
 
 fn sepa(
@@ -120,27 +170,6 @@ fn sepa(
     payouts: &[Payout],
     now: DateTime<Utc>,
 ) -> Result<Vec<u8>, ExportFault> {
-    if payouts.is_empty() {
-        return Err(ExportFault::Nothing);
-    }
-    let transfer = |p: &Payout| {
-        let account = |fault: AccountFault| SepaFault::Account { id: p.id.to_string(), fault };
-        let iban: SepaIban =
-            p.payee.iban.as_deref().unwrap_or_default().parse().map_err(account)?;
-        let bic: Option<Bic> =
-            p.payee.bic.as_deref().map(str::parse).transpose().map_err(account)?;
-        if p.amount.minor > LARGEST_CENTS {
-            return Err(SepaFault::Amount(p.id.to_string()));
-        }
-        Ok(SepaTransfer {
-            id: p.id.0.simple().to_string(),
-            amount: p.amount,
-            name: p.payee.name.clone(),
-            iban,
-            bic,
-            purpose: purpose(p),
-        })
-    };
     let order = SepaOrder {
         message_id: id.simple().to_string(),
         created_at: now,

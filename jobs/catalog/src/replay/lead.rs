@@ -212,6 +212,10 @@ fn keep_merged(whole: &mut StandardLead, standing: &Lead) {
             "consent" => added.consent.clone_from(&from.consent),
             "line_items" => added.line_items.clone_from(&from.line_items),
             other => {
+                if let Some(name) = other.strip_prefix("consent.") {
+                    keep_consent(&mut added, from, name);
+                    continue;
+                }
                 let name = other.strip_prefix("custom.").unwrap_or(other);
                 if let Some(value) = from.custom.as_ref().and_then(|c| c.get(name)) {
                     added.custom.get_or_insert_default().insert(name.to_owned(), value.clone());
@@ -220,6 +224,17 @@ fn keep_merged(whole: &mut StandardLead, standing: &Lead) {
         }
     }
     switchyard_domain::duplicates::absorb(whole, &added);
+}
+
+/// An answer and its proof were added together.
+fn keep_consent(added: &mut StandardLead, from: &StandardLead, name: &str) {
+    let answer = from.consent.iter().flat_map(|c| c.answers()).find(|(n, _)| *n == name);
+    if let Some((_, answer)) = answer {
+        *added.consent.get_or_insert_default().entry(name) = Some(answer);
+    }
+    if let Some(proof) = from.consent_proof.as_ref().and_then(|p| p.get(name)) {
+        added.consent_proof.get_or_insert_default().insert(name.to_owned(), proof.clone());
+    }
 }
 
 /// What is no lead yet becomes one as it would have when the event came.

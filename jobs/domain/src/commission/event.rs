@@ -6,6 +6,7 @@ use crate::money::Money;
 use crate::{AgencyId, AgentId, CommissionEventId, LeadId, PortalId};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// Something that happened to a deal, or a decision about an agent.
 ///
@@ -103,6 +104,18 @@ pub enum KindWord {
 }
 
 impl KindWord {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Converted,
+        Self::Refunded,
+        Self::RefundedPartly,
+        Self::ChargedBack,
+        Self::Cancelled,
+        Self::Corrected,
+        Self::TierChanged,
+        Self::SplitChanged,
+    ];
+
     /// The word in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -116,6 +129,17 @@ impl KindWord {
             Self::TierChanged => "tier_changed",
             Self::SplitChanged => "split_changed",
         }
+    }
+}
+
+impl FromStr for KindWord {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
+            let all = Self::ALL.map(Self::as_str).join(", ");
+            format!("`{word}` is no kind of event; take one of {all}")
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 mod accumulator;
 mod arithmetic;
 mod book;
+mod booked;
 mod deal;
 mod evaluate;
 mod event;
@@ -17,11 +18,13 @@ mod plan;
 mod price;
 mod progress;
 mod rate;
+mod remaining;
 mod shares;
 mod words;
 
 pub use accumulator::{Accumulator, Decision};
 pub use book::{Purse, Totals};
+pub use booked::{Booked, Cause, Change, late};
 pub use evaluate::{Evaluation, PlanFault, evaluate};
 pub use event::{CommissionEvent, EventKind, KindWord};
 pub use label::Label;
@@ -34,5 +37,6 @@ pub use plan::{
 };
 pub use progress::{Forecast, NextTier, Progress, Quantity, progress};
 pub use rate::{Factor, Percent};
+pub use remaining::{Remaining, remaining};
 pub use shares::difference;
 pub use words::Explained;

@@ -1,7 +1,7 @@
 //! A line in words: one sentence, and the arithmetic.
 
 use super::price::WHOLE;
-use super::{Factor, KindWord, Line, Note, Party, PeriodKey, Step};
+use super::{Cause, Change, Factor, KindWord, Line, Note, Party, Step};
 use crate::money::{Currency, Money};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -98,29 +98,39 @@ impl Line {
         text
     }
 
-    /// Why a line that was booked with another commission changes, though nothing happened to its
-    /// own deal: an event of another one moved it to another place in its period.
+    /// Why a line that was booked before is booked again, with the difference: an event of another deal
+    /// moved it to another place in its period, its own deal's events came in another order than they
+    /// happened, or somebody decided about the agent.
     #[must_use]
-    pub fn shifted(&self, held: Money, cause: KindWord) -> String {
+    pub fn shifted(&self, change: &Change) -> String {
+        let why = match change.cause {
+            None => "It was computed again".to_owned(),
+            Some(Cause { kind: KindWord::TierChanged, .. }) => {
+                "The agent's tier was changed".to_owned()
+            }
+            Some(Cause { kind: KindWord::SplitChanged, deal: None, .. }) => {
+                "The agent's shares were changed".to_owned()
+            }
+            Some(Cause { kind, deal: Some(deal), .. }) if deal == self.conversion => {
+                format!("It was heard later that the deal was {}", happened(kind))
+            }
+            Some(Cause { kind, .. }) => {
+                format!("Another deal of {} was {}", self.period, happened(kind))
+            }
+        };
+        if change.before == change.after {
+            return format!(
+                "{why}: this one's shares change, it comes to {} as before. {}",
+                change.after,
+                self.arithmetic()
+            );
+        }
         format!(
-            "Another deal of {} was {}: this one now stands in tier {} and comes to {} instead of \
-             {}. {}",
-            self.period,
-            happened(cause),
+            "{why}: this one now stands in tier {} and comes to {} instead of {}. {}",
             self.tier,
-            self.commission,
-            held,
+            change.after,
+            change.before,
             self.arithmetic()
-        )
-    }
-
-    /// Why a line is booked in another period than its own: that one's statement is closed.
-    #[must_use]
-    pub fn late(&self, booked_in: PeriodKey) -> String {
-        format!(
-            "It belongs to {}, whose statement is closed and stays as it was; the difference is \
-             booked in {booked_in}.",
-            self.period
         )
     }
 }

@@ -2,11 +2,13 @@
 
 use crate::StandardLead;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Fills what `standing` lacks with what `later` has; gives the names of the fields that were filled.
 ///
-/// What stands is never overwritten. Free fields are merged one by one. What belongs to one event
-/// alone stays as it is: the sender's id, when it was sent, where it came from and its warnings.
+/// What stands is never overwritten. Free fields are merged one by one, and so are consents, each
+/// with its proof (`consent.<name>` stands for both). What belongs to one event alone stays as it is:
+/// the sender's id, when it was sent, where it came from and its warnings.
 pub fn absorb(standing: &mut StandardLead, later: &StandardLead) -> Vec<String> {
     let mut filled = Vec::new();
     macro_rules! fill {
@@ -24,13 +26,42 @@ pub fn absorb(standing: &mut StandardLead, later: &StandardLead) -> Vec<String> 
         filled.push("budget".to_owned());
     }
     fill!(first_name, last_name, company, email, phone, country, postal_code, city, interest);
-    fill!(message, consent, line_items);
+    fill!(message, line_items);
+    fill_consent(standing, later, &mut filled);
     let custom = standing.custom.get_or_insert_default();
     fill_map(custom, later.custom.as_ref(), &mut filled);
     if custom.is_empty() {
         standing.custom = None;
     }
     filled
+}
+
+/// Takes an answer together with its proof, where nothing was answered: an answer never stands beside
+/// the proof of another one.
+fn fill_consent(standing: &mut StandardLead, later: &StandardLead, filled: &mut Vec<String>) {
+    let answers = |lead: &StandardLead| -> BTreeMap<String, bool> {
+        let all = lead.consent.iter().flat_map(|c| c.answers());
+        all.map(|(name, answer)| (name.to_owned(), answer)).collect()
+    };
+    let (stands, comes) = (answers(standing), answers(later));
+    let mut proofs = standing.consent_proof.take().unwrap_or_default();
+    let later_proofs = later.consent_proof.clone().unwrap_or_default();
+    let lone = later_proofs.keys().filter(|name| !comes.contains_key(*name));
+    for name in comes.keys().chain(lone) {
+        let answer = comes.get(name).copied();
+        if stands.contains_key(name) || (answer.is_none() && proofs.contains_key(name)) {
+            continue;
+        }
+        if answer.is_some() {
+            *standing.consent.get_or_insert_default().entry(name) = answer;
+        }
+        match later_proofs.get(name) {
+            Some(proof) => proofs.insert(name.clone(), proof.clone()),
+            None => proofs.remove(name),
+        };
+        filled.push(format!("consent.{name}"));
+    }
+    standing.consent_proof = (!proofs.is_empty()).then_some(proofs);
 }
 
 fn fill_map(

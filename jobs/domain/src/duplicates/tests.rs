@@ -96,6 +96,38 @@ fn a_merge_fills_what_is_absent_and_overwrites_nothing() {
     assert_eq!(absorb(&mut standing, &later), [""; 0], "merging again changes nothing");
 }
 
+#[test]
+fn a_consent_is_taken_with_its_proof_and_never_beside_another_ones() {
+    let asked = |consent: serde_json::Value, proof: serde_json::Value| -> StandardLead {
+        serde_json::from_value(json!({"consent": consent, "consent_proof": proof})).unwrap()
+    };
+    let proof = |text: &str| json!({ "text": text });
+    let mut standing = asked(
+        json!({"privacy": true, "marketing": false}),
+        json!({"privacy": proof("first"), "sms": proof("first, unanswered")}),
+    );
+    let later = asked(
+        json!({"privacy": false, "marketing": true, "sms": true, "post": true}),
+        json!({"privacy": proof("later"), "marketing": proof("later"), "sms": proof("later"), "calls": proof("later")}),
+    );
+    let filled = absorb(&mut standing, &later);
+    assert_eq!(filled, ["consent.post", "consent.sms", "consent.calls"]);
+    let told = serde_json::to_value(&standing).unwrap();
+    assert_eq!(
+        told["consent"],
+        json!({"privacy": true, "marketing": false, "sms": true, "post": true})
+    );
+    let proofs = json!({"privacy": proof("first"), "sms": proof("later"), "calls": proof("later")});
+    assert_eq!(told["consent_proof"], proofs, "no proof of a yes stands beside a no");
+    assert_eq!(absorb(&mut standing, &later), [""; 0], "merging again changes nothing");
+
+    let mut unasked = StandardLead::default();
+    absorb(&mut unasked, &later);
+    assert_eq!((&unasked.consent, &unasked.consent_proof), (&later.consent, &later.consent_proof));
+    absorb(&mut unasked, &StandardLead::default());
+    assert_eq!(unasked.consent_proof, later.consent_proof);
+}
+
 proptest! {
     #[test]
     fn different_texts_never_make_one_key(a in ".{0,12}", b in ".{0,12}", c in ".{0,12}", d in ".{0,12}") {

@@ -1,7 +1,9 @@
 //! The bytes of an entry: each part with its length before it, so that no two entries share them.
 
+use super::hexed;
 use super::merkle::{Hash, leaf_hash};
 use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -25,13 +27,15 @@ pub fn content_hash(parts: &[&[u8]]) -> Hash {
 }
 
 /// An entry with its postings as it is stored: what a leaf of the log is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sealed {
     /// Its id.
     pub id: Uuid,
     /// Its idempotency key.
     pub key: String,
     /// The hash of what was asked for.
+    #[serde(with = "hexed")]
     pub content_hash: Vec<u8>,
     /// Whose books.
     pub agency: Uuid,

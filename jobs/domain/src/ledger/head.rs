@@ -1,12 +1,14 @@
 //! Heads of the log: its size and root at a moment, signed, so that nobody who has the database but
 //! not the master key can rewrite history and its root together.
 
+use super::hexed;
 use super::merkle::Hash;
 use crate::secrets::MasterKey;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Signs heads with ed25519 (RFC 8032); derived from the master key, wiped when dropped.
@@ -42,17 +44,21 @@ impl fmt::Debug for HeadKey {
 }
 
 /// A head with its signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SignedHead {
     /// Leaves.
     pub size: u64,
     /// The root over them.
+    #[serde(with = "hexed")]
     pub root: Hash,
     /// When it was signed, to the microsecond.
     pub at: DateTime<Utc>,
     /// Who signed.
+    #[serde(with = "hexed")]
     pub public_key: [u8; 32],
     /// Over [`SignedHead::text`].
+    #[serde(with = "hexed")]
     pub signature: [u8; 64],
 }
 
@@ -78,6 +84,29 @@ impl SignedHead {
         format!("{}\n{key}\n{signature}", text.trim_end())
     }
 
+    /// A head from its note, also where the line ends were written as `\n`, as in JSON. Whether it is
+    /// signed is another question, [`Self::is_signed`].
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn from_note(note: &str) -> Result<Self, String> {
+        let note = note.trim().trim_matches('"').replace("\\n", "\n");
+        let lines: Vec<&str> = note.lines().map(str::trim).collect();
+        let read = || {
+            let [TITLE, size, root, at, key, signature] = lines[..] else { return None };
+            Some(Self {
+                size: size.parse().ok()?,
+                root: BASE64_STANDARD.decode(root).ok()?.try_into().ok()?,
+                at: at.parse().ok()?,
+                public_key: hex::decode(key).ok()?.try_into().ok()?,
+                signature: hex::decode(signature).ok()?.try_into().ok()?,
+            })
+        };
+        read().ok_or_else(|| {
+            "it is no head of the ledger; copy all six lines of the note `ledger.root`".to_owned()
+        })
+    }
+
     /// Whether the signature is of its key. Whether the key is the right one, its owner knows.
     #[must_use]
     pub fn is_signed(&self) -> bool {
@@ -88,12 +117,16 @@ impl SignedHead {
     }
 }
 
+/// The first line of what is signed.
+const TITLE: &str = "switchyard ledger head v1";
+
 fn text(size: u64, root: &Hash, at: DateTime<Utc>) -> String {
     let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
-    format!("switchyard ledger head v1\n{size}\n{}\n{at}\n", BASE64_STANDARD.encode(root))
+    format!("{TITLE}\n{size}\n{}\n{at}\n", BASE64_STANDARD.encode(root))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -102,6 +135,12 @@ mod tests {
         let key = HeadKey::of(&MasterKey::new([1; 32]));
         let head = key.sign(7, [3; 32], DateTime::UNIX_EPOCH);
         assert!(head.is_signed());
+        let note = head.to_note();
+        for shown in [note.clone(), format!("\"{}\"\n", note.replace('\n', "\\n"))] {
+            assert_eq!(SignedHead::from_note(&shown), Ok(head.clone()), "{shown}");
+        }
+        assert!(SignedHead::from_note(&note.replace("v1", "v2")).is_err());
+        assert!(SignedHead::from_note(note.rsplit_once('\n').unwrap().0).is_err());
         assert_ne!(HeadKey::of(&MasterKey::new([2; 32])).public(), key.public());
         for bent in [
             SignedHead { size: 8, ..head.clone() },

@@ -3,8 +3,10 @@
 
 mod entry;
 mod head;
+mod hexed;
 mod merkle;
 mod proof;
+mod proven;
 
 pub use entry::{Sealed, content_hash, sha256};
 pub use head::{HeadKey, SignedHead};
@@ -12,3 +14,4 @@ pub use merkle::{Frontier, Hash, NodeId, empty_root, leaf_hash, node_hash};
 pub use proof::{
     ConsistencyProof, InclusionProof, ProofFault, consistency_ranges, fold_range, inclusion_ranges,
 };
+pub use proven::{EntryProof, EntryProofFault, PROOF_FORMAT};

@@ -1,5 +1,6 @@
 //! Inclusion and consistency proofs of RFC 9162, sections 2.1.3 and 2.1.4.
 
+use super::hexed;
 use super::merkle::{Hash, NodeId, cover, fold, node_hash};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub struct InclusionProof {
     /// Of a tree of so many leaves.
     pub size: u64,
     /// From the leaf to the root.
+    #[serde(with = "hexed::list")]
     pub path: Vec<Hash>,
 }
 
@@ -36,6 +38,7 @@ pub struct ConsistencyProof {
     /// Leaves of the younger one.
     pub new: u64,
     /// As the RFC orders them.
+    #[serde(with = "hexed::list")]
     pub path: Vec<Hash>,
 }
 

@@ -1,5 +1,6 @@
 //! Senders that send an id only: where the rest of a lead is fetched, and what it means.
 
+use super::enrich_headers;
 use super::eval::{self, Cx};
 use super::judgement::Fetch;
 use super::path::Path;
@@ -16,6 +17,7 @@ use crate::{FieldFault, Headers, StandardLead};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// RFC 3986, 2.3: what need not be encoded.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -30,6 +32,8 @@ pub struct Enrich {
     url: Template,
     /// Where the portal's token goes.
     pub token: Option<TokenPlace>,
+    /// Headers of every request; their names in lower case, their values printable ASCII.
+    pub headers: BTreeMap<String, String>,
     when: Option<Condition>,
     plan: Plan,
 }
@@ -61,7 +65,7 @@ impl Enrich {
     /// Everything that is wrong, at once.
     pub fn parse(source: &Value, named: &[&str]) -> Result<Self, Vec<FieldFault>> {
         let mut reader = read::Reader::new(named);
-        let members = reader.object(source, "", &["url", "token", "when", "mapping"]);
+        let members = reader.object(source, "", &["url", "token", "headers", "when", "mapping"]);
         let empty = Map::new();
         let members = members.unwrap_or(&empty);
         let url = members.get("url").and_then(Value::as_str).map(str::parse::<Template>);
@@ -86,12 +90,13 @@ impl Enrich {
             }
         };
         let token = token(members.get("token"), &mut reader);
+        let headers = enrich_headers::read(members.get("headers"), token.as_ref(), &mut reader);
         let when = members.get("when").and_then(|v| reader.condition(v, "/when", 0));
         let mut faults = reader.into_faults();
         let plan = read::fetched_plan(members.get("mapping").unwrap_or(&Value::Null));
         match (plan, url) {
             (Ok(plan), Some(url)) if faults.is_empty() => {
-                Ok(Self { source: source.clone(), url, token, when, plan })
+                Ok(Self { source: source.clone(), url, token, headers, when, plan })
             }
             (plan, _) => {
                 let inner = plan.err().unwrap_or_default();

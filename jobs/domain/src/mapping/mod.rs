@@ -27,6 +27,7 @@
 mod args;
 mod date;
 mod enrich;
+mod enrich_headers;
 mod eval;
 mod fill;
 mod fuel;

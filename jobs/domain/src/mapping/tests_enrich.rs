@@ -5,7 +5,7 @@ use crate::mapping::{Judgement, TokenPlace};
 use crate::portal::PortalSettings;
 use crate::{FieldFault, Headers};
 use chrono::DateTime;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 fn settings(enrich: Value) -> Result<PortalSettings, Vec<FieldFault>> {
     PortalSettings::parse(&json!({
@@ -126,7 +126,36 @@ fn every_fault_has_its_place() {
         faults("mapping", json!({"fields": {"email": "a"}, "foreach": "b"})),
         one("/enrich/mapping/foreach", "unknown_member")
     );
+    for (headers, at, code) in [
+        (json!("x"), "", "invalid"),
+        (json!({"a b": "1"}), "/a b", "invalid_header_name"),
+        (json!({"Api-Version": 202_606}), "/Api-Version", "invalid_value"),
+        (json!({"Api-Version": ""}), "/Api-Version", "invalid_value"),
+        (json!({"Api-Version": "a\r\nb: c"}), "/Api-Version", "invalid_value"),
+        (json!({"Api-Version": "é"}), "/Api-Version", "invalid_value"),
+        (json!({"authorization": "Bearer x"}), "/authorization", "header_refused"),
+        (json!({"Host": "h"}), "/Host", "header_refused"),
+        (json!({"Cookie": "a=b"}), "/Cookie", "header_refused"),
+        (json!({"Content-Length": "1"}), "/Content-Length", "header_refused"),
+        (json!({"Transfer-Encoding": "chunked"}), "/Transfer-Encoding", "header_refused"),
+    ] {
+        assert_eq!(faults("headers", headers), one(&format!("/enrich/headers{at}"), code), "{at}");
+    }
+    let many: Value = (0..11).map(|n| (format!("X-{n}"), json!("1"))).collect::<Map<_, _>>().into();
+    assert_eq!(faults("headers", many), one("/enrich/headers", "too_many"));
     assert_eq!(faults("other", json!(1)), one("/enrich/other", "unknown_member"));
+}
+
+#[test]
+fn fixed_headers_stand_beside_the_token() {
+    let mut with = enrich();
+    with["headers"] = json!({"LinkedIn-Version": "202606", "X-Restli-Protocol-Version": "2.0.0"});
+    let read = settings(with.clone()).unwrap().enrich.unwrap().headers;
+    let wanted = [("linkedin-version", "202606"), ("x-restli-protocol-version", "2.0.0")];
+    assert!(read.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(wanted), "{read:?}");
+    with["token"] = json!({"in": "header", "name": "linkedin-version"});
+    let faults = settings(with).unwrap_err();
+    assert_eq!(faults[0].field, "/enrich/headers/LinkedIn-Version", "the token's own header");
 }
 
 #[test]

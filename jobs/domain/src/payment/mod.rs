@@ -13,5 +13,7 @@ mod tests;
 pub use account::{AccountFault, Bic, SepaIban};
 pub use latin::sepa_text;
 pub use payouts_csv::{PayoutLine, cell, payouts_csv};
-pub use rules::{Debtor, PayoutRules};
-pub use sepa::{LARGEST_CENTS, MOST_TRANSFERS, SepaFault, SepaOrder, SepaTransfer, pain_001};
+pub use rules::{ApprovalLimit, Debtor, PayoutRules};
+pub use sepa::{
+    LARGEST_CENTS, MOST_TRANSFERS, SepaFault, SepaOrder, SepaTransfer, pain_001, sepa_name,
+};

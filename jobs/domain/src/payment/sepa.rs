@@ -82,7 +82,10 @@ pub enum SepaFault {
     #[error("transfer {0} moves an amount outside 0.01 to 999,999,999.99 EUR")]
     Amount(String),
     /// Nothing is left of a name in the letters that banks take.
-    #[error("{0} has no name in Latin letters; banks refuse a transfer without one")]
+    #[error(
+        "{0} has no name in Latin letters; banks refuse a transfer without one: write the name as the \
+         bank has it"
+    )]
     Name(String),
     /// The account or its bank.
     #[error("transfer {id}: {fault}")]
@@ -188,32 +191,51 @@ fn check(order: &SepaOrder) -> Result<(), SepaFault> {
     if sepa_text(&order.debtor, LONGEST_NAME).is_empty() {
         return Err(SepaFault::Name("the payer".to_owned()));
     }
-    let account = |id: &str, bic: Option<&Bic>, iban: &SepaIban| match bic.map(|b| b.fits(iban)) {
-        Some(Err(fault)) => Err(SepaFault::Account { id: id.to_owned(), fault }),
-        _ => Ok(()),
-    };
     account("of the payer", order.debtor_bic.as_ref(), &order.debtor_iban)?;
     let mut ids = HashSet::with_capacity(order.transfers.len());
     for transfer in &order.transfers {
-        let id = || transfer.id.clone();
-        check_id(&transfer.id)?;
         if !ids.insert(transfer.id.as_str()) {
-            return Err(SepaFault::Id(id()));
+            return Err(SepaFault::Id(transfer.id.clone()));
         }
-        let currency = transfer.amount.currency.code();
+        transfer.check()?;
+    }
+    Ok(())
+}
+
+impl SepaTransfer {
+    /// What a bank would refuse it for.
+    ///
+    /// # Errors
+    /// [`SepaFault`].
+    pub fn check(&self) -> Result<(), SepaFault> {
+        let id = || self.id.clone();
+        check_id(&self.id)?;
+        let currency = self.amount.currency.code();
         if currency != "EUR" {
             return Err(SepaFault::Currency { id: id(), currency: currency.to_owned() });
         }
-        if !(1..=LARGEST_CENTS).contains(&transfer.amount.minor) {
+        if !(1..=LARGEST_CENTS).contains(&self.amount.minor) {
             return Err(SepaFault::Amount(id()));
         }
-        // A name of dots only is none.
-        if !sepa_text(&transfer.name, LONGEST_NAME).bytes().any(|b| b.is_ascii_alphanumeric()) {
-            return Err(SepaFault::Name(format!("the payee of transfer {}", transfer.id)));
+        if sepa_name(&self.name).is_none() {
+            return Err(SepaFault::Name(format!("the payee of transfer {}", self.id)));
         }
-        account(&transfer.id, transfer.bic.as_ref(), &transfer.iban)?;
+        account(&self.id, self.bic.as_ref(), &self.iban)
     }
-    Ok(())
+}
+
+fn account(id: &str, bic: Option<&Bic>, iban: &SepaIban) -> Result<(), SepaFault> {
+    match bic.map(|b| b.fits(iban)) {
+        Some(Err(fault)) => Err(SepaFault::Account { id: id.to_owned(), fault }),
+        _ => Ok(()),
+    }
+}
+
+/// An account holder's name as banks take it; `None` if no letter or digit of it is left.
+#[must_use]
+pub fn sepa_name(name: &str) -> Option<String> {
+    // A name of dots only is none.
+    Some(sepa_text(name, LONGEST_NAME)).filter(|n| n.bytes().any(|b| b.is_ascii_alphanumeric()))
 }
 
 /// EPC217-08 1.4: identifications have the plain characters, no `/` at the ends and no `//`.

@@ -215,3 +215,18 @@ proptest! {
         let _ = sepa_text(&text, 35);
     }
 }
+
+#[test]
+fn a_limit_is_one_number_or_one_for_each_currency() {
+    let of = |limit: &ApprovalLimit, code: &str| limit.of(Currency::of(code).unwrap());
+    let one: ApprovalLimit = "100_000".parse().unwrap();
+    assert_eq!((of(&one, "EUR"), of(&one, "JPY")), (100_000, 100_000));
+    let two: ApprovalLimit = " EUR=100000, jpy = 15000 ".parse().unwrap();
+    assert_eq!((of(&two, "EUR"), of(&two, "JPY"), of(&two, "PLN")), (100_000, 15_000, 0));
+    assert_eq!(two.to_string(), "EUR=100000,JPY=15000");
+    assert_eq!(two.to_string().parse(), Ok(two));
+    for bad in ["", "-1", "1.5", "EUR", "EUR=", "EUR=x", "XXX=1", "=1", "EUR=1,2", "1000000000001"]
+    {
+        assert!(bad.parse::<ApprovalLimit>().is_err(), "{bad}");
+    }
+}

@@ -77,6 +77,12 @@ impl ApiKeyPlace {
         matches!(self, Self::Body { .. })
     }
 
+    /// Does whoever knows the address know the key, so that even a question must show it?
+    #[must_use]
+    pub fn is_in_address(&self) -> bool {
+        matches!(self, Self::Path | Self::Query { .. })
+    }
+
     /// A query string with this place's parameter masked, for keeping.
     #[must_use]
     pub fn masked_query(&self, query: &str) -> String {

@@ -1,28 +1,33 @@
-//! What the headers hold: signatures, as many as there may be, and the time stamp.
+//! What the request holds: signatures, as many as there may be, and the time stamp.
 
 use super::rule::{Encoding, Rule, TimeUnit, Timestamp};
-use super::{SignatureFault, required};
-use crate::Headers;
+use super::{SignatureFault, SignedRequest};
 use base64::Engine;
-use base64::alphabet::STANDARD;
+use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::{DateTime, Utc};
+use std::borrow::Cow;
 
 /// A header must not buy endless work.
 const MOST_CANDIDATES: usize = 16;
 
 /// Base64 as senders write it: padded or not. Bits that stand for nothing must be zero, so that a
 /// signature has one spelling.
-pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, AS_WRITTEN);
+/// The same with the other alphabet.
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, AS_WRITTEN);
+
+const AS_WRITTEN: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// The signatures that a request carries. Candidates of other versions, and what cannot be read,
 /// are passed over.
-pub(super) fn signatures(rule: &Rule, headers: &Headers) -> Result<Vec<Vec<u8>>, SignatureFault> {
-    let value = required(headers, &rule.header)?;
-    let found: Vec<Vec<u8>> = items(rule, value)
+pub(super) fn signatures(
+    rule: &Rule,
+    request: &SignedRequest<'_>,
+) -> Result<Vec<Vec<u8>>, SignatureFault> {
+    let value = rule.place.read(request)?;
+    let found: Vec<Vec<u8>> = items(rule, &value)
         .filter_map(|item| match &rule.key {
             Some(key) => item.strip_prefix(key.as_str())?.strip_prefix('='),
             None => Some(item),
@@ -31,14 +36,13 @@ pub(super) fn signatures(rule: &Rule, headers: &Headers) -> Result<Vec<Vec<u8>>,
         .filter_map(|text| match rule.encoding {
             Encoding::Hex => hex::decode(text).ok(),
             Encoding::Base64 => BASE64.decode(text).ok(),
+            Encoding::Base64Url => BASE64_URL.decode(text).ok(),
         })
         .take(MOST_CANDIDATES)
         .collect();
     if found.is_empty() {
-        return Err(SignatureFault::Malformed {
-            header: rule.header.clone(),
-            expected: form(rule),
-        });
+        let place = rule.place.to_string();
+        return Err(SignatureFault::Malformed { place, expected: form(rule) });
     }
     Ok(found)
 }
@@ -57,6 +61,7 @@ fn form(rule: &Rule) -> String {
     let kind = match rule.encoding {
         Encoding::Hex => "hexadecimal",
         Encoding::Base64 => "base64",
+        Encoding::Base64Url => "base64url",
     };
     let key = rule.key.as_ref().map(|k| format!("{k}=")).unwrap_or_default();
     format!("`{key}{}<{kind}>`", rule.prefix)
@@ -65,19 +70,19 @@ fn form(rule: &Rule) -> String {
 /// The time stamp as it is written, if the rule has one.
 pub(super) fn timestamp<'a>(
     rule: &Rule,
-    headers: &'a Headers,
-) -> Result<Option<&'a str>, SignatureFault> {
+    request: &SignedRequest<'a>,
+) -> Result<Option<Cow<'a, str>>, SignatureFault> {
     let Some(place) = &rule.timestamp else { return Ok(None) };
-    let value = required(headers, &place.header)?;
+    let value = place.place.read(request)?;
     let Some(key) = &place.key else { return Ok(Some(value)) };
     let separator = rule.separator.as_deref().unwrap_or(",");
     value
         .split(separator)
         .filter_map(|item| item.trim().strip_prefix(key.as_str())?.strip_prefix('='))
         .next()
-        .map(Some)
+        .map(|text| Some(Cow::Owned(text.to_owned())))
         .ok_or_else(|| SignatureFault::Malformed {
-            header: rule.header.clone(),
+            place: rule.place.to_string(),
             expected: format!("`{key}=<time>{separator}{}`", form(rule).trim_matches('`')),
         })
 }
@@ -93,7 +98,7 @@ pub(super) fn check_time(
         TimeUnit::Millis => "a time in whole milliseconds since 1970",
         TimeUnit::Rfc3339 => "a time such as 2026-01-31T12:00:00Z",
     };
-    let bad = || SignatureFault::BadTimestamp { header: place.header.clone(), expected };
+    let bad = || SignatureFault::BadTimestamp { place: place.place.to_string(), expected };
     let whole = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| text.parse::<i64>().ok()).flatten().ok_or_else(bad)

@@ -3,14 +3,14 @@
 /// Why a signature was refused. The sentences are for the portal's owner and hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureFault {
-    /// A header is absent or empty.
-    #[error("the header `{0}` is missing; this portal's requests must be signed")]
-    MissingHeader(String),
+    /// A header or a query parameter is absent or empty.
+    #[error("the {0} is missing; this portal's requests must be signed")]
+    Missing(String),
     /// The time stamp is none.
-    #[error("the time stamp in the header `{header}` is not {expected}")]
+    #[error("the time stamp in the {place} is not {expected}")]
     BadTimestamp {
         /// Where it stands.
-        header: String,
+        place: String,
         /// How it is written.
         expected: &'static str,
     },
@@ -36,11 +36,11 @@ pub enum SignatureFault {
         /// What is allowed.
         tolerance_seconds: u32,
     },
-    /// The header holds nothing that could be a signature of this scheme.
-    #[error("the header `{header}` holds no signature of the form {expected}")]
+    /// What stands there is nothing that could be a signature of this scheme.
+    #[error("the {place} holds no signature of the form {expected}")]
     Malformed {
-        /// Its name.
-        header: String,
+        /// Where it should stand.
+        place: String,
         /// The form, by example.
         expected: String,
     },
@@ -50,6 +50,12 @@ pub enum SignatureFault {
          after signing"
     )]
     Mismatch,
+    /// What is signed is a single word, and such words this portal signs for whoever asks.
+    #[error(
+        "what is signed is a single word, and this portal signs those for whoever asks \
+         (`handshake`): it does not prove who sent it"
+    )]
+    ProvesNothing,
 }
 
 impl SignatureFault {
@@ -57,17 +63,18 @@ impl SignatureFault {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::MissingHeader(_) => "signature_missing",
+            Self::Missing(_) => "signature_missing",
             Self::BadTimestamp { .. } => "signature_bad_timestamp",
             Self::TooOld { .. } => "signature_too_old",
             Self::TooNew { .. } => "signature_too_new",
             Self::Malformed { .. } => "signature_malformed",
             Self::Mismatch => "signature_mismatch",
+            Self::ProvesNothing => "signature_proves_nothing",
         }
     }
 
     /// Nothing was compared: the signature is absent or written in another way.
     pub(super) fn is_about_the_form(&self) -> bool {
-        matches!(self, Self::MissingHeader(_) | Self::Malformed { .. })
+        matches!(self, Self::Missing(_) | Self::Malformed { .. })
     }
 }

@@ -7,6 +7,7 @@
 //! with its test vector.
 
 mod candidates;
+mod challenge;
 mod fault;
 mod key;
 mod preset;
@@ -21,6 +22,7 @@ mod tests_rules;
 #[cfg(test)]
 mod tests_vectors;
 
+pub(crate) use challenge::is_challenge;
 pub use fault::SignatureFault;
 pub use rule::{Algorithm, Encoding, SecretEncoding, TimeUnit};
 pub use scheme::{Custom, SecretForm, SignatureScheme, TimestampPlace};
@@ -44,19 +46,27 @@ pub struct SignedRequest<'a> {
     pub method: &'a str,
     /// The whole address as the sender knows it: scheme, host, path and query.
     pub url: &'a str,
+    /// The secret also signs challenges for whoever asks: what looks like one proves nothing.
+    pub beside_challenges: bool,
 }
 
 impl<'a> SignedRequest<'a> {
     /// A `POST` to an unknown address: enough for schemes that sign body and headers alone.
     #[must_use]
     pub fn new(headers: &'a Headers, body: &'a [u8]) -> Self {
-        Self { headers, body, method: "POST", url: "" }
+        Self { headers, body, method: "POST", url: "", beside_challenges: false }
     }
 
     /// The same request with its method and its public address.
     #[must_use]
     pub fn sent_to(self, method: &'a str, url: &'a str) -> Self {
         Self { method, url, ..self }
+    }
+
+    /// The same for a secret with which challenges are signed for whoever asks, or not.
+    #[must_use]
+    pub fn beside_challenges(self, beside_challenges: bool) -> Self {
+        Self { beside_challenges, ..self }
     }
 
     /// The address without its scheme, host and query.
@@ -111,19 +121,22 @@ fn check(
         Some(name) => required(request.headers, name)?,
         None => "",
     };
-    let time = candidates::timestamp(rule, request.headers)?;
-    let found = candidates::signatures(rule, request.headers)?;
-    if let (Some(place), Some(text)) = (&rule.timestamp, time) {
+    let time = candidates::timestamp(rule, request)?;
+    let found = candidates::signatures(rule, request)?;
+    if let (Some(place), Some(text)) = (&rule.timestamp, time.as_deref()) {
         candidates::check_time(place, text, now)?;
     }
     let unsigned_body = digest_parameter(rule, request)?;
     let inputs = template::Inputs {
         request,
         id,
-        time: time.unwrap_or_default(),
+        time: time.as_deref().unwrap_or_default(),
         without_parameters: unsigned_body,
     };
     let message = rule.message.fill(&inputs)?;
+    if request.beside_challenges && is_challenge(message.iter().map(|piece| &**piece)) {
+        return Err(SignatureFault::ProvesNothing);
+    }
     match secrets.any_signed(rule.algorithm, &message, &found) {
         true => Ok(()),
         false => Err(SignatureFault::Mismatch),
@@ -147,5 +160,5 @@ fn required<'a>(headers: &'a Headers, name: &str) -> Result<&'a str, SignatureFa
         .get(name)
         .map(str::trim)
         .filter(|v| !v.is_empty())
-        .ok_or_else(|| SignatureFault::MissingHeader(name.to_owned()))
+        .ok_or_else(|| SignatureFault::Missing(format!("header `{name}`")))
 }

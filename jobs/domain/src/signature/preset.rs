@@ -1,6 +1,6 @@
 //! The table of schemes: what each name stands for.
 
-use super::rule::{Algorithm, Encoding, Rule, SecretEncoding, TimeUnit, Timestamp};
+use super::rule::{Algorithm, Encoding, Place, Rule, SecretEncoding, TimeUnit, Timestamp};
 use super::scheme::{Custom, TimestampPlace, Written};
 use super::template::Template;
 use crate::FieldFault;
@@ -49,6 +49,9 @@ pub(super) fn expand(written: &Written) -> Result<Vec<Rule>, Vec<FieldFault>> {
         Written::Github {} | Written::Meta {} => {
             one(&Custom { prefix: "sha256=".to_owned(), ..signed("X-Hub-Signature-256", "{body}") })
         }
+        // <https://learn.microsoft.com/en-us/linkedin/shared/api-guide/webhook-validation>: the word
+        // stands before the body when it is signed, not before the signature.
+        Written::Linkedin {} => one(&signed("X-LI-Signature", "hmacsha256={body}")),
         // <https://shopify.dev/docs/apps/build/webhooks/verify-deliveries>
         Written::Shopify {} => {
             one(&Custom { encoding: Encoding::Base64, ..signed("X-Shopify-Hmac-SHA256", "{body}") })
@@ -99,7 +102,8 @@ fn one(custom: &Custom) -> Result<Vec<Rule>, Vec<FieldFault>> {
 /// HMAC-SHA256 in hexadecimal without a time stamp: what presets begin with.
 fn signed(header: &str, string_to_sign: &str) -> Custom {
     Custom {
-        header: header.to_owned(),
+        header: Some(header.to_owned()),
+        query: None,
         prefix: String::new(),
         separator: None,
         key: None,
@@ -128,21 +132,30 @@ fn rule(custom: &Custom) -> Result<Rule, Vec<FieldFault>> {
         }
     };
     faults.extend(check_message(custom, &message));
+    let place = match (&custom.header, &custom.query) {
+        (Some(name), None) => Place::Header(name.clone()),
+        (None, Some(name)) if !name.is_empty() => Place::Query(name.clone()),
+        _ => {
+            let message = "Say where the signature stands: in which `header`, or as which parameter \
+                           of the address (`query`).";
+            faults.push(FieldFault::new("/header", "required", message));
+            return Err(faults);
+        }
+    };
     if !faults.is_empty() {
         return Err(faults);
     }
-    let timestamp = custom.timestamp.as_ref().map(|place| {
-        let (header, key, unit) = match place {
-            TimestampPlace::Header { name, unit } => (name.clone(), None, *unit),
-            TimestampPlace::Signature { key, unit } => {
-                (custom.header.clone(), Some(key.clone()), *unit)
-            }
+    let timestamp = custom.timestamp.as_ref().map(|written| {
+        let (place, key, unit) = match written {
+            TimestampPlace::Header { name, unit } => (Place::Header(name.clone()), None, *unit),
+            TimestampPlace::Query { name, unit } => (Place::Query(name.clone()), None, *unit),
+            TimestampPlace::Signature { key, unit } => (place.clone(), Some(key.clone()), *unit),
         };
-        Timestamp { header, key, unit, tolerance_seconds: custom.tolerance_seconds }
+        Timestamp { place, key, unit, tolerance_seconds: custom.tolerance_seconds }
     });
     let listed = custom.key.is_some() || timestamp.as_ref().is_some_and(|t| t.key.is_some());
     Ok(Rule {
-        header: custom.header.clone(),
+        place,
         separator: custom.separator.clone().or_else(|| listed.then(|| ",".to_owned())),
         key: custom.key.clone(),
         prefix: custom.prefix.clone(),
@@ -168,7 +181,9 @@ fn check(custom: &Custom) -> Vec<FieldFault> {
             fault(at, "invalid_header_name", message);
         }
     };
-    header("/header", &custom.header);
+    if let Some(name) = &custom.header {
+        header("/header", name);
+    }
     if let Some(name) = &custom.id_header {
         header("/id_header", name);
     }
@@ -195,6 +210,10 @@ fn check(custom: &Custom) -> Vec<FieldFault> {
             let message = "The key is what stands before `=` in the header, such as `v1`.";
             fault(at, "invalid_key", message.to_owned());
         }
+    }
+    if matches!(&custom.timestamp, Some(TimestampPlace::Query { name, .. }) if name.is_empty()) {
+        let message = "Name the query parameter that holds the time stamp.";
+        fault("/timestamp/name", "required", message.to_owned());
     }
     if !(1..=86_400).contains(&custom.tolerance_seconds) {
         let message = format!(
@@ -224,11 +243,12 @@ fn check_message(custom: &Custom, message: &Template) -> Vec<FieldFault> {
         let sentence = "{id} is used, but `id_header` does not say in which header the id is.";
         faults.push(fault("id_unknown", sentence));
     }
-    let signed_as_header = match &custom.timestamp {
+    let signed_by_name = match &custom.timestamp {
         Some(TimestampPlace::Header { name, .. }) => message.has_header(name),
+        Some(TimestampPlace::Query { name, .. }) => message.has_parameter(name),
         _ => false,
     };
-    if custom.timestamp.is_some() && !message.has_time() && !signed_as_header {
+    if custom.timestamp.is_some() && !message.has_time() && !signed_by_name {
         let sentence = "The time stamp would not be signed: anybody could renew it. Put {ts} into \
                         the string to sign, or leave `timestamp` out.";
         faults.push(fault("timestamp_not_signed", sentence));

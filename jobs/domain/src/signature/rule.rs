@@ -1,7 +1,10 @@
 //! One way to sign, complete: what the verifier reads.
 
 use super::template::Template;
+use super::{SignatureFault, SignedRequest, required};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
 
 /// With what a message is signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,9 @@ pub enum Encoding {
     Hex,
     /// Base64 (RFC 4648, 4), with or without padding.
     Base64,
+    /// Base64 for addresses (RFC 4648, 5), with or without padding.
+    #[serde(rename = "base64url")]
+    Base64Url,
 }
 
 /// In what a time stamp counts.
@@ -55,11 +61,58 @@ pub enum TimeUnit {
     Rfc3339,
 }
 
+/// Where in a request something stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In this header.
+    Header(String),
+    /// In the address, as this parameter.
+    Query(String),
+}
+
+impl Place {
+    /// The header's name, if it is one.
+    pub(super) fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            Self::Query(_) => None,
+        }
+    }
+
+    /// What stands there.
+    ///
+    /// # Errors
+    /// If it is absent or empty.
+    pub(super) fn read<'a>(
+        &self,
+        request: &SignedRequest<'a>,
+    ) -> Result<Cow<'a, str>, SignatureFault> {
+        match self {
+            Self::Header(name) => required(request.headers, name).map(Cow::Borrowed),
+            Self::Query(name) => request
+                .parameter(name)
+                .map(|value| value.trim().to_owned())
+                .filter(|value| !value.is_empty())
+                .map(Cow::Owned)
+                .ok_or_else(|| SignatureFault::Missing(self.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header `{name}`"),
+            Self::Query(name) => write!(f, "query parameter `{name}`"),
+        }
+    }
+}
+
 /// Where a time stamp stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Timestamp {
-    pub(super) header: String,
-    /// The header is the signature's: a list of `key=value`, the time stamp stands under this key.
+    pub(super) place: Place,
+    /// The place is the signature's: a list of `key=value`, the time stamp stands under this key.
     pub(super) key: Option<String>,
     pub(super) unit: TimeUnit,
     /// How far the sender's clock may be off, both ways.
@@ -82,11 +135,11 @@ pub enum SecretEncoding {
 /// One way to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
-    /// The header that holds the signature, or several.
-    pub(super) header: String,
+    /// What holds the signature, or several.
+    pub(super) place: Place,
     /// What stands between several; `None`: there is one.
     pub(super) separator: Option<String>,
-    /// The header is a list of `key=value`; signatures stand under this key.
+    /// There is a list of `key=value`; signatures stand under this key.
     pub(super) key: Option<String>,
     /// What stands before a signature. A candidate without it belongs to another version.
     pub(super) prefix: String,

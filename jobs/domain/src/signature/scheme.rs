@@ -27,6 +27,7 @@ pub(super) enum Written {
     },
     Github {},
     Meta {},
+    Linkedin {},
     Shopify {},
     Typeform {},
     HubspotV3 {
@@ -56,7 +57,11 @@ pub(super) enum Written {
 #[serde(deny_unknown_fields)]
 pub struct Custom {
     /// The header that holds the signature.
-    pub header: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Instead: the query parameter that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// What stands before the signature, such as `sha256=`; candidates without it are passed over.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
@@ -101,7 +106,15 @@ pub enum TimestampPlace {
         #[serde(default)]
         unit: TimeUnit,
     },
-    /// In the signature's header, a list of `key=value`.
+    /// In the address, as a parameter.
+    Query {
+        /// Its name.
+        name: String,
+        /// In what it counts.
+        #[serde(default)]
+        unit: TimeUnit,
+    },
+    /// Where the signature is, in a list of `key=value`.
     Signature {
         /// Its key there.
         key: String,
@@ -130,7 +143,7 @@ impl SignatureScheme {
     /// Headers that hold signatures: not worth storing with the event.
     #[must_use]
     pub fn headers(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.rules.iter().map(|r| r.header.as_str()).collect();
+        let mut names: Vec<&str> = self.rules.iter().filter_map(|r| r.place.header()).collect();
         names.dedup();
         names
     }

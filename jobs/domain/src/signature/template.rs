@@ -1,5 +1,6 @@
 //! The string to sign, as a text with places to fill in: `{ts}.{body}`.
 
+use super::rule::Place;
 use super::{SignatureFault, SignedRequest, required};
 use crate::body::form_pairs;
 use percent_encoding::percent_decode_str;
@@ -7,7 +8,8 @@ use std::borrow::Cow;
 
 /// What may stand between braces.
 pub(super) const PLACES: &str = "{body}, {ts}, {id}, {method}, {url}, {url_decoded}, {path}, \
-                                 {sorted_params}, {unique_params} and {header:NAME}";
+                                 {sorted_params}, {unique_params}, {header:NAME} and \
+                                 {query:NAME}";
 
 /// A string to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ enum Part {
     /// The same, a pair that is repeated counted once: what Twilio's libraries do.
     UniqueParams,
     Header(String),
+    /// A parameter of the address, decoded; the first of several.
+    Parameter(String),
 }
 
 /// What the places are filled with.
@@ -83,6 +87,11 @@ impl Template {
         self.0.iter().any(|p| matches!(p, Part::Header(n) if n.eq_ignore_ascii_case(name)))
     }
 
+    /// The same as a parameter of the address.
+    pub(super) fn has_parameter(&self, name: &str) -> bool {
+        self.0.iter().any(|p| matches!(p, Part::Parameter(n) if n == name))
+    }
+
     pub(super) fn has_id(&self) -> bool {
         self.0.contains(&Part::Id)
     }
@@ -115,6 +124,13 @@ impl Template {
                 Part::SortedParams => Cow::Owned(parameters(request.body, false)),
                 Part::UniqueParams => Cow::Owned(parameters(request.body, true)),
                 Part::Header(name) => Cow::Borrowed(required(request.headers, name)?.as_bytes()),
+                Part::Parameter(name) => match request.parameter(name) {
+                    Some(value) => Cow::Owned(value.into_bytes()),
+                    None => {
+                        let place = Place::Query(name.clone()).to_string();
+                        return Err(SignatureFault::Missing(place));
+                    }
+                },
             })
         };
         self.0.iter().map(piece).collect()
@@ -133,9 +149,12 @@ impl Part {
             "path" => Self::Path,
             "sorted_params" => Self::SortedParams,
             "unique_params" => Self::UniqueParams,
-            _ => match name.strip_prefix("header:") {
-                Some(header) if crate::headers::is_field_name(header) => {
+            _ => match name.split_once(':') {
+                Some(("header", header)) if crate::headers::is_field_name(header) => {
                     Self::Header(header.to_owned())
+                }
+                Some(("query", parameter)) if !parameter.is_empty() => {
+                    Self::Parameter(parameter.to_owned())
                 }
                 _ => return Err(format!("`{{{name}}}` is no place; the places are {PLACES}.")),
             },

@@ -27,6 +27,20 @@ fn faults(change: Value) -> Vec<(String, String)> {
 fn schemes_that_would_prove_nothing_are_refused() {
     for (change, at, code) in [
         (json!({"header": "X Sign"}), "/header", "invalid_header_name"),
+        (json!({"query": "sig"}), "/header", "required"),
+        (json!({"header": null}), "/header", "required"),
+        (json!({"header": null, "query": ""}), "/header", "required"),
+        (json!({"string_to_sign": "{query:}{body}"}), "/string_to_sign", "invalid_template"),
+        (
+            json!({"timestamp": {"in": "query", "name": ""}, "string_to_sign": "{ts}{body}"}),
+            "/timestamp/name",
+            "required",
+        ),
+        (
+            json!({"timestamp": {"in": "query", "name": "t"}}),
+            "/string_to_sign",
+            "timestamp_not_signed",
+        ),
         (json!({"prefix": "\n"}), "/prefix", "invalid_prefix"),
         (json!({"separator": ""}), "/separator", "invalid_separator"),
         (json!({"key": "v1="}), "/key", "invalid_key"),
@@ -59,6 +73,41 @@ fn schemes_that_would_prove_nothing_are_refused() {
         assert_eq!(faults(change.clone()), [wanted], "{change}");
     }
     assert_eq!(faults(json!({"string_to_sign": "{{{body}}}"})), []);
+    let signed_by_name = json!({"timestamp": {"in": "query", "name": "t"},
+        "string_to_sign": "{query:t}{body}"});
+    assert_eq!(faults(signed_by_name), []);
+}
+
+/// What a handshake may sign for a stranger, and what is signed as a delivery, have nothing in common.
+#[test]
+fn a_single_word_proves_nothing_beside_challenges() {
+    let secret = "a signing secret";
+    for (string_to_sign, body, signed) in [
+        ("{body}", "601234567", "601234567"),
+        ("{sorted_params}", "phone=601234567", "phone601234567"),
+        ("{header:X-Time}.{body}", "601234567", "1700000000.601234567"),
+        ("word={body}", "", "word="),
+    ] {
+        let scheme = scheme(json!({"scheme": "hmac", "header": "X-Sign",
+            "string_to_sign": string_to_sign}));
+        let secrets = SigningSecrets::parse(&scheme, secret).unwrap();
+        // As the answer to a question says it.
+        let answer = hex::encode(secrets.prove(signed.as_bytes()).unwrap());
+        let headers: Headers =
+            [("X-Sign", answer.as_str()), ("X-Time", "1700000000")].into_iter().collect();
+        let request = SignedRequest::new(&headers, body.as_bytes());
+        assert_eq!(verify(&scheme, &secrets, &request, at(0)), Ok(()), "{signed}");
+        let request = request.beside_challenges(true);
+        let fault = verify(&scheme, &secrets, &request, at(0)).unwrap_err();
+        assert_eq!(fault.code(), "signature_proves_nothing", "{signed}");
+    }
+    let vector = scheme(json!({"scheme": "github"}));
+    let secrets = SigningSecrets::parse(&vector, secret).unwrap();
+    let signature = hex::encode(secrets.prove(br#"{"a":1}"#).unwrap());
+    let headers: Headers =
+        [("X-Hub-Signature-256", format!("sha256={signature}"))].into_iter().collect();
+    let request = SignedRequest::new(&headers, br#"{"a":1}"#).beside_challenges(true);
+    assert_eq!(verify(&vector, &secrets, &request, at(0)), Ok(()));
 }
 
 #[test]

@@ -115,6 +115,22 @@ fn stripe_with_other_versions_and_several_candidates() {
 }
 
 #[test]
+fn linkedin() {
+    // By Python's `hmac`; the word before the body is signed and not sent.
+    let v = Vector {
+        scheme: json!({"scheme": "linkedin"}),
+        secret: "li-client-secret",
+        headers: &[(
+            "X-LI-Signature",
+            "0f8398c8c55189b681a1806624381d3dd7f6945aadf11675a1f9114c9e30823a",
+        )],
+        body: br#"{"type":"LEAD_ACTION","leadGenFormResponse":"urn:li:leadGenFormResponse:a9a29e52-c0a3-42e3-8af1-2fc83b697003-4"}"#,
+        ..BASE
+    };
+    holds(&v);
+}
+
+#[test]
 fn shopify() {
     // The vector of SQLPage's documentation of `sqlpage.hmac` for Shopify; recomputed.
     holds(&Vector {
@@ -280,6 +296,40 @@ fn ed25519_in_hexadecimal_with_its_key_in_three_spellings() {
             ..BASE
         });
     }
+}
+
+#[test]
+fn a_signature_in_the_address() {
+    // By Python's `hmac`, over `1700000000.form 10.{"email":"a@b.co"}`.
+    const SIGNED: &str = "oLxn_-YTyl7nbmChoEeqxhN7lVlucPEq2lM_8MvPHDc";
+    let v = Vector {
+        scheme: json!({"scheme": "hmac", "query": "sig", "encoding": "base64url",
+            "timestamp": {"in": "query", "name": "t"},
+            "string_to_sign": "{ts}.{query:form name}.{body}"}),
+        secret: "a signing secret",
+        body: br#"{"email":"a@b.co"}"#,
+        now: 1_700_000_000,
+        ..BASE
+    };
+    let asked = |query: &str, body: &[u8]| verdict(&v, &[], &format!("{}?{query}", v.url), body);
+    let right = format!("t=1700000000&form%20name=form+10&sig={SIGNED}");
+    assert_eq!(asked(&right, v.body), Ok(()));
+    assert_eq!(asked(&format!("{right}="), v.body), Ok(()), "padded");
+    assert_eq!(asked(&right, b"{}"), Err("signature_mismatch"));
+    for (query, code) in [
+        (right.replace("+10", "+11"), "signature_mismatch"),
+        (right.replace("1700000000", "1700000001"), "signature_mismatch"),
+        (right.replace("1700000000", "1699990000"), "signature_too_old"),
+        (right.replace("1700000000", "now"), "signature_bad_timestamp"),
+        (right.replace("&sig=", "&gis="), "signature_missing"),
+        (right.replace(SIGNED, ""), "signature_missing"),
+        (right.replace("form%20name", "name"), "signature_missing"),
+        (right.replace("t=1", "x=1"), "signature_missing"),
+        (right.replace('_', "/"), "signature_malformed"),
+    ] {
+        assert_eq!(asked(&query, v.body), Err(code), "{query}");
+    }
+    assert!(scheme(v.scheme.clone()).headers().is_empty());
 }
 
 #[test]

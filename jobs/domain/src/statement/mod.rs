@@ -64,14 +64,48 @@ pub struct Statement {
     pub closing: Money,
     /// What happened between, in the order of time.
     pub lines: Vec<StatementLine>,
+    /// Which of the month's lines these are; `None`: all of them.
+    pub part: Option<Part>,
+}
+
+/// A part of a month with more lines than one document holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which one, from 1.
+    pub number: i64,
+    /// Of so many.
+    pub of: i64,
+    /// How many lines the parts before it have.
+    pub skipped: i64,
+    /// How many lines the month has.
+    pub lines: i64,
+    /// What the lines of the parts before it come to.
+    pub before: Money,
+    /// What the lines of the parts after it come to.
+    pub after: Money,
+}
+
+impl Part {
+    /// Which lines a document has, and where the others are.
+    fn told(&self, here: usize) -> String {
+        let Self { number, of, skipped, lines, .. } = self;
+        let last = skipped.saturating_add(i64::try_from(here).unwrap_or(i64::MAX));
+        format!(
+            "Part {number} of {of}: lines {} to {last} of {lines}. The others are in the other parts: add \
+             `part=1` to `part={of}` to the statement's address.",
+            skipped.saturating_add(1)
+        )
+    }
 }
 
 impl Statement {
-    /// Whether the lines lead from the opening to the closing amount. `false` if a sum is beyond what
+    /// Whether the lines, with those of other parts, lead from the opening to the closing amount. `false` if a sum is beyond what
     /// an amount can hold, or a line has another currency.
     #[must_use]
     pub fn adds_up(&self) -> bool {
-        let sum = self.lines.iter().try_fold(self.opening, |sum, line| sum.plus(line.amount));
-        sum == Some(self.closing)
+        let (before, after) = (self.part.map(|p| p.before), self.part.map(|p| p.after));
+        let here = self.lines.iter().map(|line| line.amount);
+        let mut all = before.into_iter().chain(here).chain(after);
+        all.try_fold(self.opening, Money::plus) == Some(self.closing)
     }
 }

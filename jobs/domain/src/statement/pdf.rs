@@ -191,6 +191,10 @@ impl Sheet<'_> {
         };
         self.text((MARGIN, 114.0), TEXT, wide, &standing);
         self.total("Owed at the beginning", statement.opening, 128.0);
+        if let Some(part) = &statement.part {
+            self.ink(GREY);
+            self.text((MARGIN, 156.0), SMALL, wide, &part.told(statement.lines.len()));
+        }
         self.columns(FIRST_ROW - 20.0);
         FIRST_ROW
     }

@@ -4,7 +4,8 @@ use super::{DocumentFault, Statement};
 use crate::payment::cell;
 use chrono::SecondsFormat;
 
-/// The statement's lines with a head line, and the opening and closing amounts as lines of their own.
+/// The statement's lines with a head line, and the opening and closing amounts as lines of their own; of a
+/// part also what the parts before and after it come to.
 /// Amounts in units with a point and the currency's places.
 ///
 /// # Errors
@@ -18,6 +19,10 @@ pub fn statement_csv(statement: &Statement) -> Result<Vec<u8>, DocumentFault> {
     out.write_record(head)?;
     let (opening, closing) = (statement.opening.units(), statement.closing.units());
     out.write_record(["", "opening", "", "", "", &opening, currency, ""])?;
+    let told = statement.part.map_or_else(String::new, |part| part.told(statement.lines.len()));
+    if let Some(part) = statement.part {
+        out.write_record(["", "parts before", "", "", "", &part.before.units(), currency, &told])?;
+    }
     for line in &statement.lines {
         let base = line.base.map_or_else(String::new, |b| b.units());
         out.write_record([
@@ -30,6 +35,9 @@ pub fn statement_csv(statement: &Statement) -> Result<Vec<u8>, DocumentFault> {
             currency,
             &cell(&line.why),
         ])?;
+    }
+    if let Some(part) = statement.part {
+        out.write_record(["", "parts after", "", "", "", &part.after.units(), currency, &told])?;
     }
     out.write_record(["", "closing", "", "", "", &closing, currency, ""])?;
     let bytes = out.into_inner().map_err(|e| std::io::Error::other(e.to_string()));

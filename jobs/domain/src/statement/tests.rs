@@ -32,6 +32,7 @@ fn statement(lines: usize) -> Statement {
         opening: eur(-5),
         closing: eur(earned - 5),
         lines: (0..lines).map(line).collect(),
+        part: None,
     }
 }
 
@@ -98,4 +99,21 @@ fn the_csv_of_a_statement_leads_from_the_opening_to_the_closing_amount() {
     assert!(rows[2].contains(",1000.00,100.00,EUR,\"gold: 10 % of 1,000.00 EUR\""), "{}", rows[2]);
     assert!(rows[3].contains(",'=cmd(),"), "{}", rows[3]);
     assert_eq!(rows[4], ",closing,,,,199.95,EUR,");
+}
+
+#[test]
+fn a_part_says_which_lines_it_has_and_adds_up_with_the_others() {
+    let mut made = statement(3);
+    made.lines.drain(..1);
+    assert!(!made.adds_up());
+    made.part =
+        Some(Part { number: 2, of: 2, skipped: 1, lines: 3, before: eur(10_000), after: eur(0) });
+    assert!(made.adds_up());
+    let text = String::from_utf8(statement_csv(&made).unwrap()).unwrap();
+    let rows: Vec<&str> = text.trim_end().split("\r\n").collect();
+    assert!(rows[2].starts_with(",parts before,,,,100.00,EUR,"), "{}", rows[2]);
+    assert!(rows[2].contains("Part 2 of 2: lines 2 to 3 of 3."), "{}", rows[2]);
+    assert!(rows[5].starts_with(",parts after,,,,0.00,EUR,"), "{}", rows[5]);
+    assert_eq!(rows[6], ",closing,,,,299.95,EUR,");
+    assert!(statement_pdf(&made).unwrap().starts_with(b"%PDF-1."));
 }

@@ -24,12 +24,13 @@ const PASSING: [&str; 10] = [
 const FULL: [&str; 4] =
     ["QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLargeForQuota"];
 
-/// What to do, by the code of the answer.
+/// What to do, by the code of the answer. The settings are named as operators know them, those of the first
+/// archive; the second's (`backup.second_...`) are called alike.
 const REMEDIES: [(&str, &str); 18] = [
-    ("NoSuchBucket", "make the bucket, or correct `s3.bucket` and `s3.region`"),
-    ("InvalidAccessKeyId", "correct `s3.access_key_id`"),
-    ("SignatureDoesNotMatch", "correct `s3.secret_access_key` (and `s3.region`)"),
-    ("InvalidToken", "correct `s3.session_token`"),
+    ("NoSuchBucket", "make the bucket, or correct `backup.archive` and `backup.archive_region`"),
+    ("InvalidAccessKeyId", "correct `backup.archive_access_key`"),
+    ("SignatureDoesNotMatch", "correct `backup.archive_secret_key` (and `backup.archive_region`)"),
+    ("InvalidToken", "renew the session's token (AWS_SESSION_TOKEN), or the machine's role"),
     ("ExpiredToken", "set a new temporary access key, or a lasting one"),
     (
         "AccessDenied",
@@ -39,18 +40,18 @@ const REMEDIES: [(&str, &str); 18] = [
     ),
     ("AllAccessDisabled", "ask the store's operator why"),
     ("AccountProblem", "ask the store's operator why"),
-    ("PermanentRedirect", "set `s3.region` to the bucket's region"),
-    ("IllegalLocationConstraintException", "set `s3.region` to the bucket's region"),
-    ("AuthorizationHeaderMalformed", "set `s3.region` to the bucket's region"),
+    ("PermanentRedirect", "set `backup.archive_region` to the bucket's region"),
+    ("IllegalLocationConstraintException", "set `backup.archive_region` to the bucket's region"),
+    ("AuthorizationHeaderMalformed", "set `backup.archive_region` to the bucket's region"),
     ("RequestTimeTooSkewed", "set this machine's clock"),
-    ("InvalidStorageClass", "correct `s3.storage_class`"),
+    ("InvalidStorageClass", "use a store that knows this storage class"),
     (
         "InvalidRequest",
-        "look whether the bucket has what is set: object lock, the key of KMS, the \
-        checksums (`s3.checksums`)",
+        "look whether the bucket has what is set: object lock (`backup.archive_lock_days`), \
+        encryption (`backup.archive_sse`)",
     ),
-    ("KMS.DisabledException", "enable the key of `s3.kms_key_id`"),
-    ("KMS.NotFoundException", "correct `s3.kms_key_id`"),
+    ("KMS.DisabledException", "enable the bucket's KMS key"),
+    ("KMS.NotFoundException", "give the bucket a KMS key that exists"),
     (
         "NotImplemented",
         "the store does not know this request: use another, or leave the setting out",
@@ -78,7 +79,11 @@ where
         let settings = matches!(error, SdkError::ConstructionFailure(_));
         let problem = DisplayErrorContext(error).to_string();
         return if settings {
-            refused(archive, shorten(problem), "correct the settings below `s3`")
+            refused(
+                archive,
+                shorten(problem),
+                "correct the settings that begin with `backup.archive`",
+            )
         } else {
             // No connection, no answer in time, or one that nobody understands.
             unavailable(problem)
@@ -99,9 +104,9 @@ where
     }
     let remedy = REMEDIES.iter().find(|(name, _)| *name == code).map(|(_, remedy)| *remedy);
     let by_status = match status {
-        301 | 307 => "set `s3.region` to the bucket's region",
+        301 | 307 => "set `backup.archive_region` to the bucket's region",
         401 | 403 => "correct the access key, and what it is allowed to do",
-        _ => "correct the settings below `s3`",
+        _ => "correct the settings that begin with `backup.archive`",
     };
     refused(archive, problem, remedy.unwrap_or(by_status))
 }
@@ -126,7 +131,7 @@ fn unsigned(archive: &str, error: &(dyn Error + 'static)) -> Option<ArchiveFault
     Some(match why {
         CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
             let remedy = "give the machine a role (of the instance, the task or the service account), or \
-                          set `s3.access_key_id` and `s3.secret_access_key`";
+                          set `backup.archive_access_key` and `backup.archive_secret_key`";
             refused(archive, problem, remedy)
         }
         _ => ArchiveFault::Unavailable { archive: archive.to_owned(), problem },

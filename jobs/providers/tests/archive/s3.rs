@@ -55,7 +55,7 @@ async fn a_wrong_secret_is_refused_with_what_to_do_and_without_the_secret() {
         let fault = fault.expect("it is refused");
         assert!(matches!(fault, ArchiveFault::Refused { .. }), "{fault:?}");
         let sentence = fault.to_string();
-        assert!(sentence.contains("s3.secret_access_key"), "{sentence}");
+        assert!(sentence.contains("`backup.archive_secret_key`"), "{sentence}");
         assert!(!sentence.contains("not-the-secret"), "{sentence}");
     }
     assert!(!format!("{archive:?} {wrong:?}").contains("not-the-secret"));

@@ -88,7 +88,17 @@ impl Run {
         #[allow(clippy::cast_precision_loss)]
         Some(ms.max(0) as f64 / 1000.0)
     }
+
+    /// An increment that asked for a full backup, because the schema was changed: no failure, though it
+    /// has taken nothing.
+    #[must_use]
+    pub fn wants_full(&self) -> bool {
+        self.evidence.as_ref().is_some_and(|e| e.get(FULL_NEEDED).is_some())
+    }
 }
+
+/// What the evidence of a run has that [`Run::wants_full`].
+pub const FULL_NEEDED: &str = "full_needed";
 
 fn run(row: &PgRow) -> sqlx::Result<Run> {
     Ok(Run {
@@ -256,7 +266,16 @@ pub async fn of_backup(tx: &mut Tx, backup: &str) -> Result<Vec<Run>> {
     all(&rows)
 }
 
-/// The newest run of each kind that succeeded.
+/// The database's clock: runs are stamped by it, so what is due is reckoned by it.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn clock(tx: &mut Tx) -> Result<DateTime<Utc>> {
+    Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(tx.conn()).await?)
+}
+
+/// The newest run of each kind that succeeded. One that is to begin in the future was stamped by a clock
+/// that came back since, and would stand in the way of all after it until then: it is left out.
 ///
 /// # Errors
 /// If the database is not available.
@@ -265,6 +284,7 @@ pub async fn latest(tx: &mut Tx) -> Result<Vec<Run>> {
     let rows = sqlx::query(
         "select r.* from unnest($1::text[]) k(kind) cross join lateral (
            select * from switchyard.backup_runs r where r.kind = k.kind and r.state = 'succeeded'
+             and r.began_at <= clock_timestamp() + interval '1 minute'
            order by r.began_at desc limit 1) r",
     )
     .bind(kinds)
@@ -273,16 +293,32 @@ pub async fn latest(tx: &mut Tx) -> Result<Vec<Run>> {
     all(&rows)
 }
 
+/// Since when the first full backup is awaited: since it was put into its queue, or tried. None: there is one,
+/// or nobody has looked yet.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn awaited(tx: &mut Tx) -> Result<Option<DateTime<Utc>>> {
+    let since = sqlx::query_scalar(
+        "select least((select min(created_at) from engine.jobs where kind = 'backup.full'),
+           (select min(began_at) from switchyard.backup_runs where kind = 'full'))
+         where not exists (select from switchyard.backup_runs where kind = 'full' and state = 'succeeded')",
+    );
+    Ok(since.fetch_optional(tx.conn()).await?.flatten())
+}
+
 /// How the runs of 30 days went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
-    /// Runs that ended.
+    /// Runs that ended, but for those that [`Run::wants_full`].
     pub ended: i64,
     /// Of these, those that succeeded.
     pub succeeded: i64,
     /// The most data that could have been lost, 99 times of 100, in seconds: the time from what one
-    /// increment covers to the end of the next.
+    /// backup covers to the end of the next.
     pub rpo_p99: Option<f64>,
+    /// The longest such time.
+    pub rpo_worst: Option<f64>,
     /// How long an increment takes, 99 times of 100, in seconds.
     pub increment_p99: Option<f64>,
     /// How long the last drill's restore took, in seconds.
@@ -291,28 +327,42 @@ pub struct Figures {
     pub rto_worst: Option<f64>,
 }
 
-/// Reads them. What ran while the system was off counts for nothing: the gap to the last increment
-/// before a start is left out if it is over `gap_seconds`.
+/// Reads them. What the system lost nothing in while it was off counts for nothing: a gap over `gap_seconds` in
+/// which no backup was tried is left out.
 ///
 /// # Errors
 /// If the database is not available.
 pub async fn figures(tx: &mut Tx, gap_seconds: f64) -> Result<Figures> {
     let row = sqlx::query(
         "with recent as (
-           select kind, state, began_at, finished_at, covers, evidence
-           from switchyard.backup_runs where began_at > now() - interval '30 days'
+           select kind, state, began_at, finished_at, covers, evidence,
+             kind in ('full', 'incremental') as backs_up,
+             coalesce(evidence ? 'full_needed', false) as wants_full
+           from switchyard.backup_runs
+           where began_at > now() - interval '30 days' and began_at <= clock_timestamp() + interval '1 minute'
          ), increments as (
-           select extract(epoch from finished_at - began_at)::float8 as took,
-             extract(epoch from finished_at - lag(covers) over (order by began_at))::float8 as lost
+           select extract(epoch from finished_at - began_at)::float8 as took
            from recent where kind = 'incremental' and state = 'succeeded'
+         ), taken as (
+           select began_at, finished_at, lag(finished_at) over ended as ended_before,
+             max(covers) over (ended rows between unbounded preceding and 1 preceding) as covered
+           from recent where backs_up and state = 'succeeded' and covers is not null
+           window ended as (order by finished_at)
+         ), lost as (
+           select extract(epoch from finished_at - covered)::float8 as seconds, began_at, ended_before
+           from taken where covered is not null
+         ), counted as (
+           select seconds from lost
+           where case when seconds <= $1 then true else exists (select from recent r
+             where r.backs_up and r.began_at > lost.ended_before and r.began_at < lost.began_at) end
          ), drills as (
            select (evidence ->> 'restore_seconds')::float8 as took, began_at
            from recent where kind = 'drill' and state = 'succeeded'
          )
-         select (select count(*) from recent where state <> 'running') as ended,
+         select (select count(*) from recent where state <> 'running' and not wants_full) as ended,
            (select count(*) from recent where state = 'succeeded') as succeeded,
-           (select percentile_cont(0.99) within group (order by lost) from increments
-              where lost <= $1) as rpo,
+           (select percentile_cont(0.99) within group (order by seconds) from counted) as rpo,
+           (select max(seconds) from counted) as rpo_worst,
            (select percentile_cont(0.99) within group (order by took) from increments) as increment,
            (select took from drills order by began_at desc limit 1) as rto,
            (select max(took) from drills) as worst",
@@ -324,6 +374,7 @@ pub async fn figures(tx: &mut Tx, gap_seconds: f64) -> Result<Figures> {
         ended: row.try_get("ended")?,
         succeeded: row.try_get("succeeded")?,
         rpo_p99: row.try_get("rpo")?,
+        rpo_worst: row.try_get("rpo_worst")?,
         increment_p99: row.try_get("increment")?,
         rto: row.try_get("rto")?,
         rto_worst: row.try_get("worst")?,

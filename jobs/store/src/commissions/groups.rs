@@ -27,7 +27,8 @@ pub struct GroupKey {
     pub agent: AgentId,
     /// Under which plan.
     pub plan: PlanId,
-    /// By which of its versions: the one that held when the period began.
+    /// By which of its versions: the one that held when the period began; of a lifetime, in the month of
+    /// its first deal.
     pub version: i32,
     /// In which of its periods.
     pub period: PeriodKey,
@@ -169,8 +170,8 @@ pub async fn save(tx: &mut Tx, all: &[NewTotals]) -> Result<()> {
            period, totals, newest_at, newest_event, events)
          select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int4[], $6::text[],
            $7::jsonb[], $8::timestamptz[], $9::uuid[], $10::int8[])
-         on conflict (id) do update set totals = excluded.totals, newest_at = excluded.newest_at,
-           newest_event = excluded.newest_event, events = excluded.events,
+         on conflict (id) do update set totals = excluded.totals, plan_version = excluded.plan_version,
+           newest_at = excluded.newest_at, newest_event = excluded.newest_event, events = excluded.events,
            updated_at = statement_timestamp()",
     )
     .bind(all.iter().map(|n| n.key.id().0).collect::<Vec<_>>())

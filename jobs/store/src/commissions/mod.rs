@@ -2,6 +2,7 @@
 //! groups of deals that are evaluated together.
 
 mod assignments;
+mod deals;
 mod events;
 mod groups;
 mod plans;
@@ -11,6 +12,7 @@ mod walk;
 pub use assignments::{
     Assignment, NewAssignment, assign, assignments_for, assignments_of, end_assignment,
 };
+pub use deals::{lock_deal, naming};
 pub use events::{
     EventRow, EventState, RecordFault, Settle, decisions, event, followers, in_groups, lock_agency,
     lock_agents, record, roots, settle, state, take, wait_for,
@@ -23,4 +25,6 @@ pub use plans::{
     create, ensure, find, list, versions, versions_of,
 };
 pub use unbooked::{Backlog, Left, UnbookedFilter, about, backlog, left, unbooked};
-pub use walk::{AgentPage, agencies, agents_after, events_of_agents, freeze, posted_for};
+pub use walk::{
+    AgentPage, PostedFor, Posting, agencies, agents_after, events_of_agents, freeze, posted_for,
+};

@@ -3,7 +3,7 @@
 
 use crate::ledger::derived;
 use crate::{Result, StoreFault, Tx};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use switchyard_domain::AgencyId;
@@ -19,7 +19,7 @@ pub struct PlanId(pub Uuid);
 pub const DEFAULT_PLAN: &str = "default";
 
 impl PlanId {
-    /// The id of the plan with this code, if [`ensure`] made it.
+    /// The id of the plan with this code, if [`ensure`] made it, or it is [`DEFAULT_PLAN`].
     #[must_use]
     pub fn of_code(code: &str) -> Self {
         Self(derived(&format!("commission plan {code}")))
@@ -77,7 +77,8 @@ pub struct NewVersion {
     /// What it says: read and checked, because deals under a document that cannot be read are refused
     /// for good. Its `version` is the number that it gets.
     pub rules: Rules,
-    /// See [`PlanVersion::valid_from`]; not before that of the version before it.
+    /// See [`PlanVersion::valid_from`]; not before that of the version before it, and the document's
+    /// own `valid_from` where it has one.
     pub valid_from: DateTime<Utc>,
     /// Who makes it.
     pub by: String,
@@ -88,7 +89,9 @@ pub struct NewVersion {
 /// # Errors
 /// The constraint `commission_plans_code` if the code is taken.
 pub async fn create(tx: &mut Tx, plan: &NewPlan) -> Result<PlanId> {
-    let id = PlanId(Uuid::now_v7());
+    // The one that holds where nothing was assigned is found by its code.
+    let standard = plan.code == DEFAULT_PLAN;
+    let id = if standard { PlanId::of_code(DEFAULT_PLAN) } else { PlanId(Uuid::now_v7()) };
     insert(tx, id, plan, false).await?;
     Ok(id)
 }
@@ -147,6 +150,17 @@ pub enum VersionFault {
     /// Periods that began with the version before would change.
     #[error("the version would begin before the one before it, at {0}; let it begin then or later")]
     TooEarly(DateTime<Utc>),
+    /// The document and whoever applies it name different beginnings.
+    #[error(
+        "the document says `valid_from` {said}, and it was to begin at {given}; name one day only, in \
+         the document or beside it"
+    )]
+    Beginning {
+        /// What the document says.
+        said: NaiveDate,
+        /// What was given beside it.
+        given: DateTime<Utc>,
+    },
     /// The database; `NotFound` if there is no such plan.
     #[error(transparent)]
     Store(#[from] StoreFault),
@@ -182,6 +196,10 @@ pub async fn add_version(tx: &mut Tx, new: &NewVersion) -> Result<i32, VersionFa
     let (said, next) = (new.rules.reference().version, last.unsigned_abs() + 1);
     if said != next {
         return Err(VersionFault::Number { said, next });
+    }
+    let day = new.rules.terms().valid_from;
+    if let Some(said) = day.filter(|day| *day != new.rules.first_day_from(new.valid_from)) {
+        return Err(VersionFault::Beginning { said, given: new.valid_from });
     }
     let version = sqlx::query_scalar(
         "insert into switchyard.commission_plan_versions

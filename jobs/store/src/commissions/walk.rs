@@ -2,14 +2,14 @@
 
 use super::EventRow;
 use super::events::{columns, read};
-use crate::ledger::AccountId;
+use crate::ledger::{AccountId, EntryId};
 use crate::{Result, Tx};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use switchyard_domain::{AgencyId, AgentId, CommissionEventId};
 use uuid::Uuid;
 
-/// Agents that have events, and how many.
+/// Agents that have events or entries, and how many events, about.
 pub type AgentPage = Vec<(AgentId, i64)>;
 
 /// The next agents after `after` with their events, as many as hold together at most `events` of
@@ -24,18 +24,27 @@ pub async fn agents_after(
     events: i64,
 ) -> Result<AgentPage> {
     let rows: Vec<(Uuid, i64)> = sqlx::query_as(
+        // Of both tables, so that an agent is seen for whom only the ledger knows something.
         "with recursive walk as (
-           (select agent_id, 1 as n from switchyard.commission_events
-            where ($1::uuid is null or agent_id > $1) order by agent_id limit 1)
+           (select least(
+              (select agent_id from switchyard.commission_events
+               where ($1::uuid is null or agent_id > $1) order by agent_id limit 1),
+              (select agent_id from ledger.entries
+               where ($1::uuid is null or agent_id > $1) and agent_id is not null
+               order by agent_id limit 1)) as agent_id, 1 as n)
            union all
-           (select next.agent_id, walk.n + 1 from walk cross join lateral (
-              select agent_id from switchyard.commission_events
-              where agent_id > walk.agent_id order by agent_id limit 1) next
-            where walk.n < 256)
+           (select least(
+              (select agent_id from switchyard.commission_events
+               where agent_id > walk.agent_id order by agent_id limit 1),
+              (select agent_id from ledger.entries
+               where agent_id > walk.agent_id order by agent_id limit 1)), walk.n + 1
+            from walk where walk.n < 256 and walk.agent_id is not null)
          )
          select w.agent_id, (select count(*) from switchyard.commission_events e
-           where e.agent_id = w.agent_id and ($2::uuid is null or e.agency_id = $2))
-         from walk w order by 1",
+             where e.agent_id = w.agent_id and ($2::uuid is null or e.agency_id = $2))
+           + (select count(*) from (select from ledger.entries n
+              where n.agent_id = w.agent_id and ($2::uuid is null or n.agency_id = $2) limit 1) one)
+         from walk w where w.agent_id is not null order by 1",
     )
     .bind(after.map(|a| a.0))
     .bind(agency.map(|a| a.0))
@@ -87,26 +96,46 @@ pub async fn events_of_agents(tx: &mut Tx, agents: &[AgentId]) -> Result<Vec<Eve
     Ok(rows.iter().map(read).collect::<sqlx::Result<_>>()?)
 }
 
-/// What the ledger holds for the lines of these agents' events, by event: what each account got.
+/// What the ledger holds for one event, or for an entry that names none.
+#[derive(Clone, Debug)]
+pub struct Posting {
+    /// Whose entries they are.
+    pub agent: AgentId,
+    /// What each account got.
+    pub amounts: HashMap<AccountId, i64>,
+}
+
+/// What the ledger holds for these agents.
+#[derive(Clone, Debug, Default)]
+pub struct PostedFor {
+    /// For the lines of events.
+    pub events: HashMap<CommissionEventId, Posting>,
+    /// By entries of commissions that name no event: nothing explains them.
+    pub loose: HashMap<EntryId, Posting>,
+}
+
+/// What the ledger holds for the lines of these agents' events, and by entries that name none.
 ///
 /// # Errors
 /// If the database is not available.
-pub async fn posted_for(
-    tx: &mut Tx,
-    agents: &[AgentId],
-) -> Result<HashMap<CommissionEventId, HashMap<AccountId, i64>>> {
-    let mut all: HashMap<CommissionEventId, HashMap<AccountId, i64>> = HashMap::new();
-    let rows: Vec<(Uuid, Uuid, i64)> = sqlx::query_as(
-        "select e.event_id, p.account_id, p.amount
+pub async fn posted_for(tx: &mut Tx, agents: &[AgentId]) -> Result<PostedFor> {
+    let mut all = PostedFor::default();
+    let rows: Vec<(Uuid, Option<Uuid>, Uuid, Uuid, i64)> = sqlx::query_as(
+        "select e.agent_id, e.event_id, e.id, p.account_id, p.amount
          from ledger.entries e join ledger.postings p on p.entry_id = e.id
-         where e.agent_id = any($1) and e.event_id is not null",
+         where e.agent_id = any($1)
+           and (e.event_id is not null or e.kind in ('commission', 'correction'))",
     )
     .bind(agents.iter().map(|a| a.0).collect::<Vec<_>>())
     .fetch_all(tx.conn())
     .await?;
-    for (event, account, amount) in rows {
-        *all.entry(CommissionEventId(event)).or_default().entry(AccountId(account)).or_default() +=
-            amount;
+    for (agent, event, entry, account, amount) in rows {
+        let new = || Posting { agent: AgentId(agent), amounts: HashMap::new() };
+        let posting = match event {
+            Some(event) => all.events.entry(CommissionEventId(event)).or_insert_with(new),
+            None => all.loose.entry(EntryId(entry)).or_insert_with(new),
+        };
+        *posting.amounts.entry(AccountId(account)).or_default() += amount;
     }
     Ok(all)
 }

@@ -28,12 +28,13 @@ use uuid::Uuid;
 /// nothing else in hand. Vanishing with others in hand proves nothing against any of them.
 const QUARANTINE_AFTER: i16 = 3;
 
-type LaneRow = (i32, i32, i32, Option<Vec<i32>>);
+type LaneRow = (i32, i32, i64, i32, Option<Vec<i32>>);
 
-fn lane((lane, queue, weight, limits): LaneRow) -> ActiveLane {
+fn lane((lane, queue, partition, weight, limits): LaneRow) -> ActiveLane {
     ActiveLane {
         lane: LaneId(lane),
         queue: usize::try_from(queue - 1).unwrap_or_default(),
+        partition,
         weight: weight.unsigned_abs().max(1),
         limits: limits.unwrap_or_default().into_iter().map(LimitId).collect(),
     }
@@ -55,7 +56,7 @@ pub(crate) async fn active_lanes(
                    order by j.lane limit 1)
            from seen where seen.lane is not null
          )
-         select l.id, array_position($1::text[], l.queue), q.weight, l.limits
+         select l.id, array_position($1::text[], l.queue), hashtextextended(l.partition, 0), q.weight, l.limits
          from seen join engine.lanes l on l.id = seen.lane join engine.queues q on q.queue = l.queue
          where l.queue = any($1::text[]) and not l.paused
          order by l.id",
@@ -73,7 +74,8 @@ pub(crate) async fn lanes_of(
     lanes: &[LaneId],
 ) -> Result<Vec<ActiveLane>> {
     let found: Vec<LaneRow> = sqlx::query_as(
-        "select l.id, array_position($2::text[], l.queue), q.weight, l.limits
+        "select l.id, array_position($2::text[], l.queue), hashtextextended(l.partition, 0), q.weight,
+           l.limits
          from engine.lanes l join engine.queues q on q.queue = l.queue
          where l.id = any($1::int[]) and l.queue = any($2::text[])",
     )

@@ -98,8 +98,10 @@ async fn read(db: &Db, names: &Columns<'_>) -> Result<bool> {
     Ok(all)
 }
 
-/// Makes those that do not exist. The share lock on the queue's row makes a pause of the queue and
-/// the birth of a lane wait for each other, so that no lane of a paused queue is born running.
+/// Makes those that do not exist. The share lock on the queue's row makes a pause of the queue or of
+/// one of its partitions and the birth of a lane wait for each other, so that no lane is born running
+/// that should not be. The lock is a statement of its own, because one that waits goes on with what it
+/// saw of the other lanes before.
 async fn make(db: &Db, names: &Columns<'_>) -> Result<()> {
     sqlx::query(
         "insert into engine.queues (queue) select distinct q from unnest($1::text[]) q order by q
@@ -108,12 +110,16 @@ async fn make(db: &Db, names: &Columns<'_>) -> Result<()> {
     .bind(&names.queues)
     .execute(db.engine())
     .await?;
+    let mut tx = db.begin_engine().await?;
+    sqlx::query("select from engine.queues where queue = any($1) order by queue for share")
+        .bind(&names.queues)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query(
         "insert into engine.lanes (queue, partition, limit_key, held, paused)
          select want.queue, want.partition, want.limit_key, held.yes, q.paused or held.yes
          from unnest($1::text[], $2::text[], $3::text[]) want(queue, partition, limit_key)
-         join (select queue, paused from engine.queues where queue = any($1) order by queue for share) q
-           on q.queue = want.queue
+         join engine.queues q on q.queue = want.queue
          cross join lateral (select coalesce(bool_or(l.held), false) as yes from engine.lanes l
            where l.queue = want.queue and l.partition = want.partition) held
          order by 1, 2, 3
@@ -122,7 +128,7 @@ async fn make(db: &Db, names: &Columns<'_>) -> Result<()> {
     .bind(&names.queues)
     .bind(&names.partitions)
     .bind(&names.keys)
-    .execute(db.engine())
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    tx.commit().await
 }

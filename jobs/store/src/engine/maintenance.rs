@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// Jobs promoted in one statement: enough to be cheap, few enough to hold their locks briefly.
 const PROMOTE_BATCH: i64 = 1000;
-/// Lapsed keys and answers removed in one statement.
+/// Lapsed keys, answers and other rows that are old removed in one statement.
 const FORGET_BATCH: i64 = 2000;
 /// Days after yesterday for which slices are made: a scheduler that is away for a week loses
 /// nothing, and the default slice takes what comes after that.
@@ -226,6 +226,12 @@ impl KeepDays {
             Retention::Long => self.long,
         }
     }
+
+    /// The days of the class that is kept the longest.
+    #[must_use]
+    pub fn longest(self) -> u16 {
+        self.standard.max(self.short).max(self.long)
+    }
 }
 
 /// Drops the slices of history that are older than their class is kept; gives how many. Those that
@@ -278,8 +284,9 @@ pub async fn rescue_hint(db: &Db) -> Result<u64> {
     Ok(newly as u64)
 }
 
-/// Removes unique keys whose time is over, and answers that were kept for a day for those who did
-/// not hear them. Nothing waits for it: who asks for a lapsed key takes it over.
+/// Removes unique keys whose time is over, answers that were kept for a day for those who did not
+/// hear them, and words that were left for workers that went before they took them. Nothing waits for
+/// it: who asks for a lapsed key takes it over.
 ///
 /// # Errors
 /// If the database is not available.
@@ -298,14 +305,86 @@ pub async fn forget_lapsed(db: &Db) -> Result<u64> {
                  where created_at <= statement_timestamp() - interval '1 day'
                  order by created_at limit $1 for update skip locked))
                returning 1
+             ), words as (
+               delete from engine.stop_requests where ctid = any (array(
+                 select ctid from engine.stop_requests
+                 where asked_at <= statement_timestamp() - interval '1 hour'
+                 limit $1 for update skip locked))
+               returning 1
              )
-             select (select count(*) from keys) + (select count(*) from answers)",
+             select (select count(*) from keys) + (select count(*) from answers)
+               + (select count(*) from words)",
         )
         .bind(FORGET_BATCH)
         .fetch_one(db.engine())
         .await?;
         gone += n.unsigned_abs();
         if n < FORGET_BATCH {
+            return Ok(gone);
+        }
+    }
+}
+
+/// Deletes the effects that were done or failed more than this many days ago, unless the job that
+/// had them last is open still; gives how many. One whose outcome nobody knows stays until it is
+/// reconciled.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn forget_effects(db: &Db, keep_days: u16) -> Result<u64> {
+    let mut gone = 0;
+    // Each batch begins where the one before ended, so that what is kept is stepped over once.
+    let (mut at, mut key) = (None::<DateTime<Utc>>, String::new());
+    loop {
+        let batch: Vec<(DateTime<Utc>, String)> = sqlx::query_as(
+            "delete from engine.effects where ctid = any (array(
+               select e.ctid from engine.effects e
+               where e.created_at < now() - $1 * interval '1 day'
+                 and e.updated_at < now() - $1 * interval '1 day'
+                 and (e.created_at, e.key collate \"C\") > (coalesce($3::timestamptz, '-infinity'), $4)
+                 and e.state in ('done', 'failed')
+                 and not exists (select from engine.jobs j where j.id = e.job_id offset 0)
+               order by e.created_at, e.key collate \"C\" limit $2 for update of e skip locked))
+             returning created_at, key",
+        )
+        .bind(i32::from(keep_days))
+        .bind(FORGET_BATCH)
+        .bind(at)
+        .bind(&key)
+        .fetch_all(db.engine())
+        .await?;
+        gone += batch.len() as u64;
+        let full = i64::try_from(batch.len()).is_ok_and(|n| n >= FORGET_BATCH);
+        match batch.into_iter().max() {
+            Some(last) if full => (at, key) = (Some(last.0), last.1),
+            _ => return Ok(gone),
+        }
+    }
+}
+
+/// Deletes the workers that went more than this many days and a month ago; gives how many. By then
+/// nothing names them: history is kept for the days and at most one slice of a month more, and a
+/// job that one of them held was free when its lease ran out.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn forget_workers(db: &Db, keep_days: u16) -> Result<u64> {
+    let mut gone = 0;
+    loop {
+        let n = sqlx::query(
+            "delete from engine.workers where ctid = any (array(
+               select ctid from engine.workers
+               where (stopped_at is not null or died_at is not null)
+                 and coalesce(died_at, stopped_at) < now() - $1 * interval '1 day' - interval '1 month'
+               order by coalesce(died_at, stopped_at) limit $2 for update skip locked))",
+        )
+        .bind(i32::from(keep_days))
+        .bind(FORGET_BATCH)
+        .execute(db.engine())
+        .await?
+        .rows_affected();
+        gone += n;
+        if n < FORGET_BATCH.unsigned_abs() {
             return Ok(gone);
         }
     }

@@ -8,7 +8,7 @@ use crate::{Db, Result, StoreFault};
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use std::time::Duration;
-use switchyard_queue::{Presence, Reaped, WorkerId, WorkerInfo};
+use switchyard_queue::{JobId, Presence, Reaped, WorkerId, WorkerInfo};
 use tokio_util::sync::CancellationToken;
 
 /// How often the presence connection is asked for a sign of life. A connection that is closed is
@@ -123,6 +123,7 @@ pub(crate) async fn deregister(db: &Db, worker: WorkerId) -> Result<()> {
 
 /// Finds workers whose lock is free, marks them dead, and gives all that went within `window`
 /// (in good order or not: whoever left holds nothing any more), with the number just found dead.
+/// `me` is told what an operator wants of it; which jobs it is to stop is told once.
 ///
 /// One process looks at a time, because a probe holds the lock for a moment, and a second prober
 /// would take the dead worker for a live one. A worker that registers holds its lock before its
@@ -137,6 +138,7 @@ pub(crate) async fn reap<'e>(
     const LIVE: i32 = 2;
     const QUIET: i32 = 3;
     const PAUSED: i32 = 4;
+    const STOP: i32 = 5;
     let rows: Vec<(i64, i32, Option<String>)> = sqlx::query_as(
         "with turn as materialized (select pg_try_advisory_xact_lock($1, 0) as mine),
          free as materialized (
@@ -147,6 +149,8 @@ pub(crate) async fn reap<'e>(
            update engine.workers w set died_at = now() from free
            where w.id = free.id and w.stopped_at is null and w.died_at is null
            returning w.id
+         ), stops as (
+           delete from engine.stop_requests where worker = $4 returning job_id
          )
          select id, 0, null from died
          union all
@@ -158,7 +162,9 @@ pub(crate) async fn reap<'e>(
          union all
          select id, 3, null from engine.workers where id = $4 and quiet
          union all
-         select 0, 4, kind from engine.kinds where paused",
+         select 0, 4, kind from engine.kinds where paused
+         union all
+         select 0, 5, job_id::text from stops",
     )
     .bind(locks::REAPER)
     .bind(locks::WORKER)
@@ -168,11 +174,12 @@ pub(crate) async fn reap<'e>(
     .await?;
     let mut reaped = Reaped::default();
     let mut newly = 0;
-    for (n, what, kind) in rows {
+    for (n, what, name) in rows {
         match what {
             LIVE => reaped.live = usize::try_from(n).unwrap_or_default(),
             QUIET => reaped.quiet = true,
-            PAUSED => reaped.paused_kinds.extend(kind),
+            PAUSED => reaped.paused_kinds.extend(name),
+            STOP => reaped.stop.extend(name.and_then(|id| id.parse().ok()).map(JobId)),
             NEW | GONE => {
                 newly += usize::from(what == NEW);
                 reaped.gone.push(WorkerId(n));

@@ -1,9 +1,11 @@
 //! The audit: every entry is hashed anew and held against its leaf, the leaves against every signed
-//! head. What anybody changed behind the triggers is named.
+//! head, and what follows from entries against them. What anybody changed behind the triggers is named.
 
 use super::balances::out_of_balance;
+use super::beside;
 use super::log::{heads, sealed, signed};
 use crate::{Db, Result, Scope, Tx};
+use chrono::NaiveDate;
 use serde::Serialize;
 use std::collections::HashMap;
 use switchyard_domain::ledger::{Frontier, Hash, SignedHead};
@@ -71,6 +73,30 @@ pub enum Finding {
         /// The account.
         account: Uuid,
     },
+    /// An account's kind, owner, books or currency are not those that its id was made of.
+    WrongAccount {
+        /// The account.
+        account: Uuid,
+    },
+    /// A node of the log is missing, is not the hash of what lies below it, or covers what is not there.
+    WrongNode {
+        /// Its level; leaves have 0.
+        level: u8,
+        /// Its place on that level.
+        index: u64,
+    },
+    /// The figures of a closed month are not the sums of its entries.
+    WrongMonth {
+        /// In whose books.
+        agency: Uuid,
+        /// Its first day.
+        month: NaiveDate,
+    },
+    /// A payout's state, owner or amount is not what is booked for it, or a booking has no payout.
+    WrongPayout {
+        /// The payout; of a booking without one the entry.
+        id: Uuid,
+    },
 }
 
 /// A head that was kept outside the database: in a backup's manifest, say.
@@ -123,19 +149,21 @@ pub async fn audit(
         let leaves = leaves(db, tree.size()).await?;
         let Some((last, ..)) = leaves.last().copied() else { break };
         let entries = rehashed(db, &leaves).await?;
+        let mut made = Vec::new();
         for (position, entry, leaf) in leaves {
             while tree.size() < position {
                 report.add(Finding::PlaceMissing { position: tree.size() });
-                tree.push([0; 32]);
+                made.extend(tree.push([0; 32]));
             }
             match entries.get(&entry) {
                 None => report.add(Finding::Deleted { position, entry }),
                 Some(now) if *now != leaf => report.add(Finding::Altered { position, entry }),
                 Some(_) => {}
             }
-            tree.push(leaf);
+            made.extend(tree.push(leaf));
             roots.check(&tree, &mut report);
         }
+        beside::nodes(db, &made).await?.into_iter().for_each(|f| report.add(f));
         report.entries = last + 1;
         step(report.entries);
     }
@@ -151,6 +179,9 @@ pub async fn audit(
     let (sums, accounts) = out_of_balance(&mut tx).await?;
     sums.into_iter().for_each(|(currency, sum)| report.add(Finding::NotZero { currency, sum }));
     accounts.into_iter().for_each(|a| report.add(Finding::WrongBalance { account: a.0 }));
+    tx.rollback().await?;
+    let found = beside::differing(db, || step(report.entries)).await?;
+    found.into_iter().for_each(|f| report.add(f));
     Ok(report)
 }
 

@@ -228,6 +228,14 @@ pub async fn root(tx: &mut Tx) -> Result<Option<SignedHead>> {
     Ok(row.as_ref().map(head).transpose()?)
 }
 
+/// The signed head of so many leaves, or the newest.
+pub(super) async fn head_under(tx: &mut Tx, size: Option<u64>) -> Result<Option<SignedHead>> {
+    let Some(size) = size else { return root(tx).await };
+    let row = sqlx::query("select * from ledger.heads where size = $1").bind(signed(size)?);
+    let row = row.fetch_optional(tx.conn()).await?;
+    Ok(row.as_ref().map(head).transpose()?)
+}
+
 /// Signed heads of more than `after` leaves, the oldest first. Platform scope.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 mod accounts;
 mod audit;
 mod balances;
+mod beside;
 mod entries;
 mod log;
 mod months;
@@ -21,6 +22,6 @@ pub use balances::{Balance, balance, balances, fold, out_of_balance};
 pub use entries::{Entry, EntryFilter, Held, Posting, entries, entry, held};
 pub use log::{Sequenced, head_of, heads, root, sequence, sign};
 pub use months::{Month, MonthTotal, months};
-pub use periods::{ClosedPeriod, Figure, close, closed, figures, open_events};
+pub use periods::{ClosedPeriod, Figure, close, close_once, closed, figures, open_events};
 pub use post::{EntryId, EntryKind, NewEntry, PostFault, Posted, post};
-pub use proofs::{consistency, inclusion};
+pub use proofs::{consistency, inclusion, prove};

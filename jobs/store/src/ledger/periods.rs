@@ -56,10 +56,22 @@ pub struct ClosedPeriod {
 /// # Errors
 /// If the database is not available.
 pub async fn close(tx: &mut Tx, agency: AgencyId, month: NaiveDate) -> Result<ClosedPeriod> {
+    Ok(close_once(tx, agency, month).await?.0)
+}
+
+/// The same, and whether it was this call that closed the month.
+///
+/// # Errors
+/// As [`close`].
+pub async fn close_once(
+    tx: &mut Tx,
+    agency: AgencyId,
+    month: NaiveDate,
+) -> Result<(ClosedPeriod, bool)> {
     sqlx::query("select ledger.lock_books_alone($1)").bind(agency.0).execute(tx.conn()).await?;
     // A statement of its own: it must see what was committed while this one waited.
     let figures = figures(tx, agency, month).await?;
-    sqlx::query(
+    let done = sqlx::query(
         "insert into ledger.periods (agency_id, month, figures)
          select $1, $2, $3
          where not exists (select from ledger.periods where agency_id = $1 and month >= $2)
@@ -73,7 +85,7 @@ pub async fn close(tx: &mut Tx, agency: AgencyId, month: NaiveDate) -> Result<Cl
     let closed = closed(tx, agency, Some(month)).await?;
     // Closed together with a later one: it has no figures of its own.
     let none = || ClosedPeriod { agency, month, closed_at: Utc::now(), figures };
-    Ok(closed.into_iter().next().unwrap_or_else(none))
+    Ok((closed.into_iter().next().unwrap_or_else(none), done.rows_affected() > 0))
 }
 
 /// A month's figures as they stand now: of a month that is open they may change.

@@ -5,7 +5,10 @@ mod earnings;
 mod files;
 mod standings;
 
-pub use earnings::{AccountLine, Earned, EarnedBy, Months, account_month, earned, entries_about};
+pub use earnings::{
+    AccountLine, AccountMonth, Earned, EarnedBy, Months, account_lines, account_month,
+    account_sum_of, earned, entries_about,
+};
 pub use files::{PayoutFile, file, files, save_file};
 pub use standings::{Standing, StandingFilter, standings};
 
@@ -96,6 +99,8 @@ pub struct Payout {
     pub sent_at: Option<DateTime<Utc>>,
     /// When it arrived or did not.
     pub settled_at: Option<DateTime<Utc>>,
+    /// Who turned it down or said what became of it; `None`: no person did.
+    pub settled_by: Option<String>,
     /// The file that it went out by.
     pub file: Option<Uuid>,
     /// The provider's id of it.
@@ -151,6 +156,7 @@ fn payout(row: &PgRow) -> sqlx::Result<Payout> {
         approved_by: row.try_get("approved_by")?,
         sent_at: row.try_get("sent_at")?,
         settled_at: row.try_get("settled_at")?,
+        settled_by: row.try_get("settled_by")?,
         file: row.try_get("file_id")?,
         provider_id: row.try_get("provider_id")?,
         error: row.try_get("error")?,
@@ -230,6 +236,32 @@ pub async fn request(tx: &mut Tx, new: &Payout) -> Result<()> {
     .execute(tx.conn())
     .await?;
     Ok(())
+}
+
+/// What an owner asked for in the last 24 hours in this currency, in minor units, but for what was turned
+/// down or did not arrive.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn asked_in_a_day(
+    tx: &mut Tx,
+    owner: Owner,
+    agency: AgencyId,
+    currency: Currency,
+) -> Result<i128> {
+    let (kind, id) = owner_words(owner).ok_or(StoreFault::NotFound)?;
+    let sum: String = sqlx::query_scalar(
+        "select coalesce(sum(amount), 0)::text from switchyard.payouts
+         where owner_kind = $1 and owner_id = $2 and agency_id = $3 and currency = $4
+           and requested_at > now() - interval '24 hours' and state not in ('failed', 'declined')",
+    )
+    .bind(kind)
+    .bind(id)
+    .bind(agency.0)
+    .bind(currency.code())
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(sum.parse().unwrap_or(i128::MAX))
 }
 
 /// One payout.
@@ -336,6 +368,8 @@ pub struct Change<'a> {
     pub provider_id: Option<&'a str>,
     /// What went wrong.
     pub error: Option<&'a str>,
+    /// Who turned it down or said what became of it.
+    pub by: Option<&'a str>,
 }
 
 /// Moves a payout on. What `change` leaves out stays, but for the error.
@@ -352,7 +386,8 @@ pub async fn set_state(
         "update switchyard.payouts set state = $2, file_id = coalesce($3, file_id),
            provider_id = coalesce($4, provider_id), error = $5,
            sent_at = case when $2 = 'sent' then coalesce(sent_at, now()) else sent_at end,
-           settled_at = case when $2 in ('confirmed', 'failed', 'declined') then now() end
+           settled_at = case when $2 in ('confirmed', 'failed', 'declined') then now() end,
+           settled_by = case when $2 in ('confirmed', 'failed', 'declined') then $6 end
          where id = $1",
     )
     .bind(id.0)
@@ -360,6 +395,7 @@ pub async fn set_state(
     .bind(change.file)
     .bind(change.provider_id)
     .bind(change.error)
+    .bind(change.by)
     .execute(tx.conn())
     .await?;
     Ok(())

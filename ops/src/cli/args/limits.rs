@@ -1,6 +1,7 @@
 //! What may be said of limits and kinds.
 
 use clap::{Args, Subcommand};
+use std::time::Duration;
 use switchyard_store::limits::StartRate;
 
 #[derive(Debug, Subcommand)]
@@ -60,5 +61,13 @@ pub(in crate::cli) enum Kinds {
     Resume {
         /// The kind
         kind: String,
+    },
+    /// Pause a kind and wait until none of its jobs runs
+    Drain {
+        /// The kind
+        kind: String,
+        /// Seconds to wait
+        #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = super::seconds)]
+        wait: Duration,
     },
 }

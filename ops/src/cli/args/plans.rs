@@ -1,7 +1,7 @@
 //! Commission plans: what they say, and for whom they hold.
 
 use super::portals::instant;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use switchyard_domain::{AgencyId, AgentId};
@@ -45,13 +45,30 @@ pub(in crate::cli) enum Plans {
     },
 }
 
+/// When a version begins.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) enum Beginning {
+    /// With this day of the plan's calendar.
+    Day(NaiveDate),
+    /// At this moment.
+    Moment(DateTime<Utc>),
+}
+
+fn beginning(text: &str) -> Result<Beginning, String> {
+    match text.parse() {
+        Ok(day) => Ok(Beginning::Day(day)),
+        Err(_) => instant(text).map(Beginning::Moment),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PlanApply {
     /// The document, JSON (docs/commission-plans.md); its `name` is the plan's code
     pub(in crate::cli) file: PathBuf,
-    /// Periods that begin then or later have the version (default: now; a plan's first one has all before, too)
-    #[arg(long, value_parser = instant)]
-    pub(in crate::cli) from: Option<DateTime<Utc>>,
+    /// Periods that begin then or later have the version (default: the document's `valid_from`, or now; a plan's
+    /// first one has all before, too). A day is one of the plan's calendar
+    #[arg(long, value_parser = beginning)]
+    pub(in crate::cli) from: Option<Beginning>,
     /// What people call it (default: its code)
     #[arg(long)]
     pub(in crate::cli) title: Option<String>,

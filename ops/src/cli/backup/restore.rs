@@ -44,9 +44,9 @@ pub(in crate::cli) async fn restore(
 async fn vault(config: &BackupConfig, args: &Restore) -> Result<Vault, Failure> {
     let mut config = config.clone();
     if let Some(place) = &args.from {
-        // The sign-in of the first archive holds for another bucket of the same store.
-        let like = config.archive.take().unwrap_or_else(|| ArchiveSettings::folder("".as_ref()));
-        config.archive = Some(ArchiveSettings { place: place.clone(), ..like });
+        // The first archive's region, server and keys hold for it, whether that has a place or not.
+        let sign_in = config.sign_in.clone();
+        config.archive = Some(ArchiveSettings { place: place.clone(), ..sign_in });
     } else if args.second {
         config.archive = config.second.clone();
     }

@@ -53,16 +53,33 @@ fn told(s: &Status) -> String {
             )
         },
     );
+    let compared = s.proof.as_ref().and_then(|p| p.compared.as_ref()).map_or_else(
+        || "none yet".to_owned(),
+        |c| match &c.out_of_reach {
+            None => format!(
+                "{}, {} is what the one before it and its increments make",
+                instant(c.at),
+                c.full
+            ),
+            Some(why) => format!("{}, {} could not be: {why}", instant(c.at), c.full),
+        },
+    );
     let rows = vec![
         vec!["archive".into(), s.archive.clone().unwrap_or_else(|| "none is configured".into())],
         vec!["second archive".into(), s.second.clone().unwrap_or_else(|| "-".into())],
         vec!["could be lost now".into(), promised(s.exposed_seconds)],
         vec![
             "RPO".into(),
-            format!("{} of {} promised", seconds(f.rpo_p99), promised(s.rpo_seconds)),
+            format!(
+                "{} of {} promised; the longest was {}",
+                seconds(f.rpo_p99),
+                promised(s.rpo_seconds),
+                seconds(f.rpo_worst)
+            ),
         ],
         vec!["RTO".into(), format!("{} of {} promised", seconds(f.rto), promised(s.rto_seconds))],
         vec!["last proven restore".into(), proof],
+        vec!["last comparison".into(), compared],
         vec!["success".into(), of(f.succeeded)],
     ];
     text.push_str(&table(&["", ""], &rows));

@@ -3,10 +3,10 @@
 use super::rules::Rules;
 use super::{Terms, check, read};
 use crate::FieldFault;
-use crate::commission::period::day_begins;
+use crate::commission::period::{day_begins, day_in};
 use crate::commission::{PeriodKey, PlanRef};
 use crate::money::Currency;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub struct Plan {
     /// For every currency, in a plan that names no amounts.
     any: Option<Rules>,
     begins: Option<DateTime<Utc>>,
+    /// The day that counts for the choice between versions where the document names none.
+    since: Option<NaiveDate>,
 }
 
 impl Plan {
@@ -39,7 +41,35 @@ impl Plan {
         let any = terms.currencies.is_empty().then(|| Rules::of(&terms, None));
         let begins = terms.valid_from.map(|day| day_begins(terms.time_zone, day));
         let reference = PlanRef { name: terms.name.clone(), version: terms.version };
-        Self { terms, reference, rules, any, begins }
+        Self { terms, reference, rules, any, begins, since: None }
+    }
+
+    /// The version with the day from which on it was put in force, for a document that names none: it is
+    /// chosen for the periods that begin at this moment or later. It only takes part in the choice: deals
+    /// that were booked under the version stay under it.
+    #[must_use]
+    pub fn in_force_from(mut self, moment: DateTime<Utc>) -> Self {
+        self.since = Some(self.first_day_from(moment));
+        self
+    }
+
+    /// The first day of the plan's calendar that begins at this moment or later.
+    #[must_use]
+    pub fn first_day_from(&self, moment: DateTime<Utc>) -> NaiveDate {
+        let zone = self.terms.time_zone;
+        let day = day_in(zone, moment);
+        if day_begins(zone, day) >= moment { day } else { day.succ_opt().unwrap_or(day) }
+    }
+
+    /// The moment at which a day of the plan's calendar begins.
+    #[must_use]
+    pub fn day_begins(&self, day: NaiveDate) -> DateTime<Utc> {
+        day_begins(self.terms.time_zone, day)
+    }
+
+    /// The first day of the version, by its document or by when it was put in force.
+    fn first_day(&self) -> Option<NaiveDate> {
+        self.terms.valid_from.or(self.since)
     }
 
     /// The document of the plan that holds where nobody wrote one: percent of the deal's value, the
@@ -114,14 +144,19 @@ impl Plan {
     #[must_use]
     pub fn version_for(versions: &[Self], period: PeriodKey) -> Option<&Self> {
         let first = period.days().map(|(first, _)| first);
-        let from_start = |p: &&Self| match (p.terms.valid_from, first) {
+        let from_start = |p: &&Self| match (p.first_day(), first) {
             (Some(from), Some(first)) => from <= first,
             _ => true,
         };
-        let held = || versions.iter().filter(|p| p.holds_in(period));
-        held().filter(from_start).max_by_key(|p| p.terms.version).or_else(|| {
-            held().min_by_key(|p| (p.terms.valid_from, std::cmp::Reverse(p.terms.version)))
-        })
+        let begun = |p: &Self| match (p.first_day(), period.days()) {
+            (Some(from), Some((_, after))) => from < after,
+            _ => true,
+        };
+        let held = || versions.iter().filter(|p| p.holds_in(period) && begun(p));
+        held()
+            .filter(from_start)
+            .max_by_key(|p| p.terms.version)
+            .or_else(|| held().min_by_key(|p| (p.first_day(), std::cmp::Reverse(p.terms.version))))
     }
 
     /// The last moment at which a deal that is called off is taken back; `None`: at any time.

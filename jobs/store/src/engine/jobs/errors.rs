@@ -4,7 +4,7 @@
 //! A group is known by its fingerprint: kind, class, and the message without what varies (see
 //! `ErrorReport::pattern`). Like the counters, it is the sum of what was folded and what was not.
 
-use super::bulk::{self, Action, BulkRefusal};
+use super::bulk::{self, Action, BulkOp, BulkRefusal};
 use super::filter::Filter;
 use crate::{Db, Result, StoreFault};
 use chrono::{DateTime, Utc};
@@ -125,23 +125,32 @@ pub async fn cancel(db: &Db, fingerprint: &str) -> Result<Acted> {
     act(db, fingerprint, &Action::Cancel).await
 }
 
-/// A bulk operation that is waited for: if this process dies a scheduler ends it, and it can be undone.
-async fn act(db: &Db, fingerprint: &str, action: &Action) -> Result<Acted> {
+/// Starts a bulk operation on all dead letters of a group, for a scheduler to do.
+///
+/// # Errors
+/// [`StoreFault::NotFound`] if there is no such group.
+pub async fn start(db: &Db, fingerprint: &str, action: &Action, by: &str) -> Result<BulkOp> {
     find(db, fingerprint).await?;
     let filter = Filter {
         states: vec![JobState::Discarded],
         fingerprint: Some(fingerprint.to_owned()),
         ..Filter::default()
     };
-    let ended = async {
-        let op = bulk::start(db, action, &filter, "errors").await?;
-        bulk::run(db, op.id).await
-    };
-    let op = ended.await.map_err(|refusal| match refusal {
+    bulk::start(db, action, &filter, by).await.map_err(fault)
+}
+
+/// A bulk operation that is waited for: if this process dies a scheduler ends it, and it can be undone.
+async fn act(db: &Db, fingerprint: &str, action: &Action) -> Result<Acted> {
+    let op = start(db, fingerprint, action, "errors").await?;
+    let op = bulk::run(db, op.id).await.map_err(fault)?;
+    let kept = op.skipped.get("key_held").copied().unwrap_or_default();
+    Ok(Acted { done: op.done.unsigned_abs(), kept: kept.unsigned_abs() })
+}
+
+fn fault(refusal: BulkRefusal) -> StoreFault {
+    match refusal {
         BulkRefusal::Store(fault) => fault,
         // Neither can the filter be unfit nor has anybody else had the time to forget it.
         _ => StoreFault::NotFound,
-    })?;
-    let kept = op.skipped.get("key_held").copied().unwrap_or_default();
-    Ok(Acted { done: op.done.unsigned_abs(), kept: kept.unsigned_abs() })
+    }
 }

@@ -4,6 +4,8 @@
 mod act;
 pub mod bulk;
 mod counts;
+mod drain;
+mod effects;
 pub mod errors;
 mod filter;
 mod kinds;
@@ -17,8 +19,10 @@ mod why;
 
 pub use act::{Refusal, cancel, discard, retry};
 pub use counts::{LaneCount, QueueSummary, counts, queues};
+pub use drain::{Drained, drain, running};
+pub use effects::{EffectRow, EffectShown};
 pub use filter::{ArgMatch, Filter, filter_of, instant};
-pub use kinds::{KindSummary, kinds};
+pub use kinds::{KindRules, KindSummary, kinds};
 pub use read::{
     AttemptRow, JobDetail, JobFilter, JobRow, WorkerRow, by_request, find, list, show, workers,
 };

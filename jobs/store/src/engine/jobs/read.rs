@@ -1,5 +1,6 @@
 //! Looking at jobs, open and finished alike.
 
+use super::effects::{self, EffectRow};
 use super::filter::Filter;
 use super::search::HELD;
 use crate::{Db, Result, StoreFault};
@@ -22,7 +23,9 @@ pub struct JobRow {
     pub queue: String,
     /// Partition, empty for none.
     pub partition: String,
-    /// Lane: queue and partition as a number.
+    /// The key under whose limit it runs besides those of queue and partition, empty for none.
+    pub limit_key: String,
+    /// Lane: queue, partition and limit key as a number.
     pub lane: LaneId,
     /// State.
     pub state: JobState,
@@ -84,6 +87,7 @@ impl sqlx::FromRow<'_, PgRow> for JobRow {
             kind: row.try_get("kind")?,
             queue: row.try_get("queue")?,
             partition: row.try_get("partition")?,
+            limit_key: row.try_get("limit_key")?,
             lane: LaneId(row.try_get("lane")?),
             state,
             priority: row.try_get("priority")?,
@@ -140,6 +144,8 @@ pub struct JobDetail {
     pub args: Value,
     /// Its earlier attempts, oldest first. The one that finished it is the row itself.
     pub attempts: Vec<AttemptRow>,
+    /// What it did outside the database, in the order in which that was begun.
+    pub effects: Vec<EffectRow>,
 }
 
 /// Which jobs to list, in the order of their ids. `None` means any. For everything else that one can
@@ -199,7 +205,7 @@ impl WorkerRow {
 /// `claimed_at`, and what was said before the claim is another attempt's.
 macro_rules! open_columns {
     () => {
-        "select j.id, j.kind, l.queue, l.partition, j.lane,
+        "select j.id, j.kind, l.queue, l.partition, l.limit_key, j.lane,
            engine.job_state(j.stage, j.attempt, j.worker) as state, j.priority, j.attempt,
            j.max_attempts, j.crashes, j.worker, j.cancel_requested, j.timeout_ms, j.tenant,
            j.unique_key, j.last_error as error, j.trace, j.request_id, j.workflow, j.created_at, j.run_at,
@@ -216,7 +222,7 @@ macro_rules! open_columns {
 /// The same of a finished job.
 macro_rules! finished_columns {
     () => {
-        "select j.id, j.kind, l.queue, l.partition, j.lane, j.outcome as state, j.priority,
+        "select j.id, j.kind, l.queue, l.partition, l.limit_key, j.lane, j.outcome as state, j.priority,
            j.attempt, j.max_attempts, j.crashes, j.worker, false as cancel_requested, j.timeout_ms,
            j.tenant, j.unique_key, j.error, j.trace, j.request_id, j.workflow, j.created_at, j.run_at,
            j.started_at, j.finished_at, null::float4 as progress, null::text as progress_note,
@@ -365,7 +371,8 @@ pub async fn show(db: &Db, id: JobId) -> Result<JobDetail> {
     .fetch_all(db.engine())
     .await?;
     let args = shown_args(args.ok_or(StoreFault::NotFound)?);
-    Ok(JobDetail { row, args, attempts })
+    let effects = effects::of(db, id).await?;
+    Ok(JobDetail { row, args, attempts, effects })
 }
 
 /// Every job that a request caused, directly or through other jobs, oldest first (at most 1,000).

@@ -8,7 +8,7 @@ use crate::engine::limits::{LimitScope, StartRate};
 use chrono::{DateTime, Utc};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::time::Duration;
-use words::{instant, limited, list, pending, progress, said, waiting};
+use words::{held, instant, limited, list, pending, progress, quiet, said, waiting};
 
 /// One thing that is so now and keeps a job from running, or explains where it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +95,13 @@ pub enum Reason {
         /// The queue.
         queue: String,
     },
+    /// Nothing is claimed from its partition, whatever its queue is.
+    PartitionPaused {
+        /// The queue.
+        queue: String,
+        /// The partition, empty for the jobs that have none.
+        partition: String,
+    },
     /// No living worker serves its queue.
     QueueUnserved {
         /// The queue.
@@ -111,6 +118,11 @@ pub enum Reason {
         kind: String,
         /// The queue.
         queue: String,
+    },
+    /// All living workers that can run it were told to claim nothing.
+    WorkersQuiet {
+        /// How many.
+        workers: i64,
     },
     /// No job of its kind is claimed.
     KindPaused {
@@ -133,7 +145,7 @@ pub enum Reason {
     Waiting {
         /// How many of its lane come first.
         ahead: Ahead,
-        /// Living workers that can run it.
+        /// Living workers that can run it and are not quiet.
         workers: i64,
     },
     /// It took its worker down too often.
@@ -204,9 +216,11 @@ impl Reason {
             Self::Pending { .. } => "pending",
             Self::Parked => "parked",
             Self::QueuePaused { .. } => "queue_paused",
+            Self::PartitionPaused { .. } => "partition_paused",
             Self::QueueUnserved { .. } => "queue_unserved",
             Self::KindUnknown { .. } => "kind_unknown",
             Self::KindNotInQueue { .. } => "kind_not_in_queue",
+            Self::WorkersQuiet { .. } => "workers_quiet",
             Self::KindPaused { .. } => "kind_paused",
             Self::Limited { .. } => "limited",
             Self::RunsAlone { .. } => "runs_alone",
@@ -224,9 +238,11 @@ impl Reason {
             Self::NoScheduler
                 | Self::Parked
                 | Self::QueuePaused { .. }
+                | Self::PartitionPaused { .. }
                 | Self::QueueUnserved { .. }
                 | Self::KindUnknown { .. }
                 | Self::KindNotInQueue { .. }
+                | Self::WorkersQuiet { .. }
                 | Self::KindPaused { .. }
                 | Self::Quarantined { .. }
                 | Self::DeadLetter { .. }
@@ -274,11 +290,13 @@ impl Reason {
             }
             Self::Parked => "It was put aside until a worker knows its kind.".to_owned(),
             Self::QueuePaused { queue } => format!("Its queue `{queue}` is paused."),
+            Self::PartitionPaused { queue, partition } => held(queue, partition),
             Self::QueueUnserved { queue } => format!("No living worker serves its queue `{queue}`."),
             Self::KindUnknown { kind } => format!("No living worker knows its kind `{kind}`."),
             Self::KindNotInQueue { kind, queue } => {
                 format!("No living worker that serves its queue `{queue}` knows its kind `{kind}`.")
             }
+            Self::WorkersQuiet { workers } => quiet(*workers),
             Self::KindPaused { kind } => format!("Its kind `{kind}` is paused."),
             Self::Limited { limit, by } => limited(limit, by),
             Self::RunsAlone { crashes } => format!(
@@ -328,12 +346,21 @@ impl Reason {
             Self::Parked | Self::KindUnknown { .. } => {
                 "Start a worker of a version that knows the kind; see `switchyard doctor`."
             }
-            Self::QueuePaused { .. } => "Resume the queue when what it was paused for is over.",
+            Self::QueuePaused { .. } => {
+                "Resume the queue when what it was paused for is over (`switchyard queues resume`)."
+            }
+            Self::PartitionPaused { .. } => {
+                "Resume the partition when what it was paused for is over (`switchyard queues resume \
+                 QUEUE --partition PARTITION`)."
+            }
             Self::QueueUnserved { .. } => {
                 "Start `switchyard work`, or add the queue to `worker.queues` of one that runs."
             }
             Self::KindNotInQueue { .. } => {
                 "Let a worker of the version that knows the kind serve the queue (`worker.queues`)."
+            }
+            Self::WorkersQuiet { .. } => {
+                "Let one of them claim again (`switchyard workers resume`), or start another one."
             }
             Self::KindPaused { .. } => {
                 "Resume the kind when what it was paused for is over (`switchyard kinds resume`)."

@@ -129,7 +129,7 @@ pub(in crate::engine) async fn end_waiting(
     Ok(told)
 }
 
-/// Asks running jobs to stop.
+/// Asks running jobs to stop, and leaves word for the workers that hold them.
 pub(in crate::engine) async fn ask_to_stop(
     connection: &mut PgConnection,
     ids: &[Uuid],
@@ -139,7 +139,11 @@ pub(in crate::engine) async fn ask_to_stop(
         "with asked as (
            update engine.jobs set cancel_requested = true where ctid = any (",
         places!("engine.jobs", "id", "$1::uuid[]"),
-        ") returning id
+        ") returning id, worker
+         ), told as (
+           insert into engine.stop_requests (worker, job_id)
+           select worker, id from asked where worker is not null
+           on conflict do nothing
          )
          insert into engine.bulk_undo (op, job_id, did)
          select $2, id, 'asked' from asked where $2::uuid is not null"

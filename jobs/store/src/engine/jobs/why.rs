@@ -141,7 +141,9 @@ struct Facts {
     /// The lane is under limits.
     limited: bool,
     queue: String,
-    paused: bool,
+    queue_paused: bool,
+    partition: String,
+    partition_paused: bool,
     stage: i16,
     state: i16,
     run_at: DateTime<Utc>,
@@ -169,6 +171,8 @@ struct Facts {
     /// Living workers that know the kind.
     knowing: i64,
     /// Living workers that do both.
+    both: i64,
+    /// Those of them that are not quiet.
     able: i64,
     /// Jobs of the lane that come first and that nobody holds, up to one more than are counted.
     ahead: i64,
@@ -181,12 +185,13 @@ async fn facts(db: &Db, id: JobId) -> Result<Option<Facts>> {
            where locktype = 'advisory' and granted and objsubid = 2 and database =
              (select oid from pg_catalog.pg_database where datname = current_database())
          ), live as materialized (
-           select w.id, w.kinds, w.queues from engine.workers w
+           select w.id, w.kinds, w.queues, w.quiet from engine.workers w
            where w.stopped_at is null and w.died_at is null
              and exists (select from locks k where k.classid = $2::int4::oid and k.id = w.id)
          )
          select j.kind, coalesce(k.paused, false) as kind_paused, j.lane,
-           l.limits is not null as limited, l.queue, l.paused, j.stage,
+           l.limits is not null as limited, l.queue, q.paused as queue_paused, l.partition,
+           l.held as partition_paused, j.stage,
            engine.job_state(j.stage, j.attempt, j.worker) as state, j.run_at, j.attempt,
            j.max_attempts, j.crashes, j.lone_crashes, j.worker, h.host, j.claimed_at, j.lease_until,
            j.cancel_requested, j.last_error, j.progress, j.progress_note,
@@ -199,7 +204,9 @@ async fn facts(db: &Db, id: JobId) -> Result<Option<Facts>> {
            (select count(*) from live where l.queue = any(live.queues)) as serving,
            (select count(*) from live where j.kind = any(live.kinds)) as knowing,
            (select count(*) from live
-             where l.queue = any(live.queues) and j.kind = any(live.kinds)) as able,
+             where l.queue = any(live.queues) and j.kind = any(live.kinds)) as both,
+           (select count(*) from live
+             where l.queue = any(live.queues) and j.kind = any(live.kinds) and not quiet) as able,
            (select count(*) from (
               select 1 from engine.jobs w
               where w.lane = j.lane and w.stage = 0 and w.worker is null and j.stage = 0
@@ -207,6 +214,7 @@ async fn facts(db: &Db, id: JobId) -> Result<Option<Facts>> {
               order by w.priority, w.run_at, w.id limit $4) first) as ahead
          from engine.jobs j
          join engine.lanes l on l.id = j.lane
+         join engine.queues q on q.queue = l.queue
          left join engine.workers h on h.id = j.worker
          left join engine.kinds k on k.kind = j.kind
          where j.id = $1",
@@ -289,8 +297,12 @@ impl Facts {
         if self.stage == 3 {
             reasons.push(Reason::Parked);
         }
-        if self.paused {
+        if self.queue_paused {
             reasons.push(Reason::QueuePaused { queue: queue() });
+        }
+        if self.partition_paused {
+            let partition = self.partition.clone();
+            reasons.push(Reason::PartitionPaused { queue: queue(), partition });
         }
         if self.serving == 0 {
             reasons.push(Reason::QueueUnserved { queue: queue() });
@@ -298,8 +310,11 @@ impl Facts {
         if self.knowing == 0 {
             reasons.push(Reason::KindUnknown { kind: kind() });
         }
-        if self.able == 0 && self.serving > 0 && self.knowing > 0 {
+        if self.both == 0 && self.serving > 0 && self.knowing > 0 {
             reasons.push(Reason::KindNotInQueue { kind: kind(), queue: queue() });
+        }
+        if self.both > 0 && self.able == 0 {
+            reasons.push(Reason::WorkersQuiet { workers: self.both });
         }
         if self.kind_paused {
             reasons.push(Reason::KindPaused { kind: kind() });

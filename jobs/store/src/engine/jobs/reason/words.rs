@@ -30,6 +30,20 @@ pub(in crate::engine::jobs) fn limited(limit: &LimitScope, by: &HeldBy) -> Strin
     }
 }
 
+pub(in crate::engine::jobs) fn held(queue: &str, partition: &str) -> String {
+    if partition.is_empty() {
+        return format!("The jobs of its queue `{queue}` that have no partition are paused.");
+    }
+    format!("Partition `{partition}` of its queue `{queue}` is paused.")
+}
+
+pub(in crate::engine::jobs) fn quiet(workers: i64) -> String {
+    if workers == 1 {
+        return "The one living worker that can run it is quiet: it claims nothing.".to_owned();
+    }
+    format!("All {workers} living workers that can run it are quiet: they claim nothing.")
+}
+
 pub(in crate::engine::jobs) fn waiting(ahead: Ahead, workers: i64) -> String {
     let who = if workers == 1 {
         "one living worker can run it".to_owned()

@@ -11,7 +11,7 @@ use switchyard_store::requests::{self, Request};
 use uuid::Uuid;
 
 /// A request with an idempotency key, or one without: that one is always new.
-pub(super) struct Once(Option<Keyed>);
+pub(crate) struct Once(Option<Keyed>);
 
 struct Keyed {
     key: String,
@@ -20,7 +20,7 @@ struct Keyed {
 
 impl Once {
     /// Keys of different callers have nothing to do with each other.
-    pub(super) fn of(
+    pub(crate) fn of(
         api: &Api,
         claims: &Claims,
         key: IdempotencyKey,
@@ -36,7 +36,7 @@ impl Once {
 
     /// What the same request made, if it was made before; otherwise it is entered, and
     /// [`Self::answered`] has to follow in this transaction.
-    pub(super) async fn earlier(&self, tx: &mut Tx) -> Result<Option<Uuid>, ApiError> {
+    pub(crate) async fn earlier(&self, tx: &mut Tx) -> Result<Option<Uuid>, ApiError> {
         let Some(keyed) = &self.0 else { return Ok(None) };
         match requests::enter(tx, &keyed.key, &keyed.digest).await? {
             Request::New => Ok(None),
@@ -51,7 +51,7 @@ impl Once {
     }
 
     /// Keeps what was made; it commits together with that.
-    pub(super) async fn answered(&self, tx: &mut Tx, made: Uuid) -> Result<(), ApiError> {
+    pub(crate) async fn answered(&self, tx: &mut Tx, made: Uuid) -> Result<(), ApiError> {
         let Some(keyed) = &self.0 else { return Ok(()) };
         Ok(requests::answered(tx, &keyed.key, &json!(made)).await?)
     }
