@@ -183,7 +183,7 @@ pub async fn good(db: &Db, kind: RunKind) -> Vec<Run> {
 
 /// Asks again and again until there is an answer, for two minutes.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + Duration::from_secs(90);
     loop {
         if let Some(answer) = ask().await {
             return answer;

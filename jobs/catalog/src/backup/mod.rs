@@ -35,7 +35,7 @@ use switchyard_backup::{BackupFault, Vault};
 use switchyard_queue::{JobError, NewJob};
 use switchyard_store::backups::audit;
 use switchyard_store::backups::restored::{self, Restored};
-use switchyard_store::backups::runs::RunKind;
+use switchyard_store::backups::runs::{self, RunKind};
 use switchyard_store::ledger;
 use switchyard_store::{Db, Result, Scope, StoreFault, Tx};
 
@@ -147,6 +147,7 @@ pub(crate) async fn enqueue_next(
     tx: &mut Tx,
     backups: &Backups,
 ) -> std::result::Result<Vec<Next>, JobError> {
+    runs::plan_alone(tx).await.map_err(StoreFault::into_job_error)?;
     let next = plan::read(tx, backups).await.map_err(StoreFault::into_job_error)?;
     let mut jobs = Vec::with_capacity(next.len());
     for next in &next {

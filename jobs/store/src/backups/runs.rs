@@ -274,6 +274,18 @@ pub async fn clock(tx: &mut Tx) -> Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(tx.conn()).await?)
 }
 
+/// Lets one transaction at a time plan what comes next, until it ends. Two runs that end at once would each
+/// plan by what it read, and whoever writes last may have read before the other one's end.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn plan_alone(tx: &mut Tx) -> Result<()> {
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('backup plan', 0))")
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
 /// The newest run of each kind that succeeded. One that is to begin in the future was stamped by a clock
 /// that came back since, and would stand in the way of all after it until then: it is left out.
 ///

@@ -103,10 +103,10 @@ async fn with_postings(tx: &mut Tx, rows: Vec<PgRow>) -> Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = rows.iter().map(read).collect::<sqlx::Result<_>>()?;
     let places: HashMap<Uuid, usize> =
         entries.iter().enumerate().map(|(i, e)| (e.id.0, i)).collect();
-    // What an agency cannot see of an account is the platform's.
+    // What an agency cannot see of an account is the platform's: which of its two, the id tells.
     let postings = sqlx::query(
-        "select p.entry_id, p.account_id, p.currency, p.amount,
-           coalesce(a.kind, case when p.amount < 0 then 'expense' else 'payable' end) as kind,
+        "select p.entry_id, p.account_id, p.currency, p.amount, coalesce(a.kind, 'payable') as kind,
+           a.id is null as hidden,
            coalesce(a.owner_kind, 'platform') as owner_kind, a.owner_id
          from ledger.postings p left join ledger.accounts a on a.id = p.account_id
          where p.entry_id = any($1) order by p.entry_id, p.n",
@@ -115,11 +115,14 @@ async fn with_postings(tx: &mut Tx, rows: Vec<PgRow>) -> Result<Vec<Entry>> {
     .fetch_all(tx.conn())
     .await?;
     for row in &postings {
+        let (account, currency) =
+            (AccountId(row.try_get("account_id")?), currency(row, "currency")?);
+        let expense = row.try_get("hidden")? && account == Account::expense(currency).id();
         let posting = Posting {
-            account: AccountId(row.try_get("account_id")?),
-            kind: word(row, "kind")?,
+            account,
+            kind: if expense { AccountKind::Expense } else { word(row, "kind")? },
             owner: Owner::read(row.try_get("owner_kind")?, row.try_get("owner_id")?)?,
-            amount: Money::new(row.try_get("amount")?, currency(row, "currency")?),
+            amount: Money::new(row.try_get("amount")?, currency),
         };
         let place = places.get(&row.try_get("entry_id")?);
         if let Some(entry) = place.and_then(|i| entries.get_mut(*i)) {
