@@ -106,7 +106,7 @@ async fn an_archive_that_is_away_is_an_alarm_and_the_failed_run_is_on_record() {
     std::fs::remove_file(&place).unwrap();
     // The failed one's own next try may come before it, and have begun with the file in the way.
     yard.run(RunKind::Full).await;
-    until("a full backup", async || good(&yard.platform.db, RunKind::Full).await.pop()).await;
+    until("a full backup", async || (all_states(&yard).await.0 == 1).then_some(())).await;
     yard.watch().await;
     until("its end", async || {
         open(&yard).await.iter().all(|a| a.key != "backup.failed.full").then_some(())
