@@ -105,7 +105,7 @@ pub struct IngestConfig {
 
 impl Default for IngestConfig {
     fn default() -> Self {
-        Self { queue_events: 4096, queue_bytes: 64 << 20, writers: 2, batch: 256 }
+        Self { queue_events: 1024, queue_bytes: 64 << 20, writers: 2, batch: 256 }
     }
 }
 

@@ -168,8 +168,10 @@ async fn pass(
         sender.check_questions(api, client).await?;
         return Ok(Outcome::Answered(StatusCode::OK.into_response()));
     }
+    let parts = settings.parts(&seen.headers, &raw, limit).map_err(unreadable)?;
     let signed = SignedRequest::new(&seen.headers, &raw)
         .sent_to(&seen.method, &address.public)
+        .with_parts(parts.as_ref())
         .beside_challenges(settings.door.handshake.as_ref().is_some_and(Handshake::proves));
     sender.check_signature(api, &signed)?;
     let opened = settings.open(&seen.headers, &raw, limit).map_err(unreadable)?;

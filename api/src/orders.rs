@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
-use switchyard_queue::{FailurePolicy, NewJob, Options, Workflow};
+use switchyard_queue::{FailurePolicy, NewJob, Options, UniqueUntil, Workflow, kind_name};
 use switchyard_store::{Db, Result as Stored, sealing};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -62,6 +62,11 @@ pub struct NewJobRequest {
     /// The key is held this long instead, whatever becomes of the job.
     #[schema(minimum = 1, maximum = 31622400)]
     pub unique_for_seconds: Option<u64>,
+    /// In which states the job holds the key: `start` (until it begins) or `finish` (while it is open, as
+    /// usual).
+    #[schema(value_type = Option<String>, example = json!(null))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_until: Option<UniqueUntil>,
     /// A standing job with the same key that has not begun gets these arguments.
     #[serde(default)]
     pub replace_args: bool,
@@ -92,7 +97,7 @@ impl NewJobRequest {
     fn plain(&self, kinds: &dyn Kinds, args: Value) -> Result<NewJob, String> {
         let known = |name: &str| {
             let all = kinds.kinds();
-            all.iter().any(|k| k.kind == name || k.aliases.contains(&name))
+            all.iter().any(|k| k.names().any(|known| known == kind_name(name)))
         };
         match self.queue.clone() {
             Some(queue) if !known(&self.kind) => {
@@ -118,11 +123,16 @@ impl NewJobRequest {
         if let Some(key) = self.unique_key {
             job = job.unique_by(key);
         }
-        job.unique_for = self.unique_for_seconds.map(Duration::from_secs).or(job.unique_for);
+        let until = self.unique_until;
+        let period = self.unique_for_seconds.map(Duration::from_secs);
+        job = until.map_or(job.clone(), |until| job.unique_until(until));
+        job.unique_for = period.or(job.unique_for);
         job.replaces.args |= self.replace_args;
         job.replaces.run_at |= self.replace_run_at;
-        if job.unique_key.is_none() && (job.unique_for.is_some() || job.replaces.any()) {
-            return Err("`unique_for_seconds` and `replace_*` need a unique key".to_owned());
+        let keyless = job.unique_key.is_none();
+        if keyless && (job.unique_for.is_some() || until.is_some() || job.replaces.any()) {
+            let message = "`unique_for_seconds`, `unique_until` and `replace_*` need a unique key";
+            return Err(message.to_owned());
         }
         job.partition = self.partition.unwrap_or(job.partition);
         job.limit_key = self.limit_key.unwrap_or(job.limit_key);
@@ -156,6 +166,8 @@ impl NewJobRequest {
             "`deadline_seconds` is from 1 second to a year"
         } else if self.unique_for_seconds.is_some_and(|n| !(1..=LONGEST_DELAY).contains(&n)) {
             "`unique_for_seconds` is from 1 second to a year"
+        } else if self.unique_for_seconds.is_some() && self.unique_until.is_some() {
+            "`unique_for_seconds` and `unique_until` exclude each other"
         } else if [&self.partition, &self.limit_key, &self.unique_key].into_iter().any(long) {
             "`partition`, `limit_key` and `unique_key` have at most 1,000 bytes, none of them zero"
         } else {

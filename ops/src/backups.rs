@@ -2,6 +2,7 @@
 
 use crate::Fault;
 use crate::config::{ArchiveSettings, BackupConfig, Config, Keep};
+use crate::folder::Folder;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use switchyard_backup::source::SourceConfig;
 use switchyard_backup::{BackupFault, Keys, Vault};
 use switchyard_catalog::backup::{Backups, Cadence, Promise};
 use switchyard_providers::archive::{
-    self, Archive, ArchiveConfig, ArchiveKind, DirectoryConfig, LockMode, S3Config, Sse,
+    self, Archive, ArchiveConfig, ArchiveKind, DirectoryConfig, S3Config,
 };
 
 /// What every process does with backups; `None`: no archive is configured.
@@ -107,7 +108,7 @@ pub fn archive(settings: &ArchiveSettings) -> Result<Arc<dyn Archive>, Fault> {
     archive::open(&config).map_err(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Fault::new("archive", format!("{}: {}", settings.place, told.join("; ")))
-            .remedy("mend the settings that begin with backup.archive or backup.second")
+            .remedy(format!("mend the settings that begin with `{}`", settings.called))
     })
 }
 
@@ -117,14 +118,19 @@ fn s3(settings: &ArchiveSettings, place: &str) -> ArchiveConfig {
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),
         region: settings.region.clone(),
-        // Stores besides Amazon's want the bucket in the path.
-        path_style: settings.endpoint.is_some(),
+        // Stores besides Amazon's mostly want the bucket in the path.
+        path_style: settings.path_style.unwrap_or(settings.endpoint.is_some()),
         endpoint: settings.endpoint.as_ref().map(|e| e.as_str().trim_end_matches('/').to_owned()),
         access_key_id: settings.access_key.clone().unwrap_or_default(),
         secret_access_key: settings.secret_key.clone(),
-        sse: if settings.sse { Sse::Aes256 } else { Sse::Bucket },
-        lock_mode: settings.lock_days.map(|_| LockMode::Compliance),
+        session_token: settings.session_token.clone(),
+        sse: settings.sse,
+        kms_key_id: settings.kms_key.clone(),
+        lock_mode: settings.lock_days.map(|_| settings.lock_mode),
         lock_days: settings.lock_days,
+        storage_class: settings.storage_class.clone(),
+        checksums: settings.checksums,
+        called: settings.called.to_owned(),
         ..S3Config::default()
     };
     ArchiveConfig { kind: ArchiveKind::S3, s3, ..ArchiveConfig::default() }
@@ -185,10 +191,44 @@ impl LocalKeys {
         (keys, SecretString::from(text))
     }
 
+    /// Those of a folder; at the first start they are made, and the operators' identity beside them. Whether they
+    /// were.
+    ///
+    /// # Errors
+    /// If they cannot be written, or what is there is none.
+    pub fn make(folder: &Folder) -> Result<(Self, bool), Fault> {
+        if let Some(keys) = Self::of(folder.path()) {
+            return Ok((keys, false));
+        }
+        let path = folder.path().join(KEYS);
+        if path.exists() {
+            // New ones would make all old backups unreadable to drills.
+            return Err(Fault::new("backup_keys", format!("{} holds no keys", path.display()))
+                .remedy(
+                    "put the file back from where you keep a copy, or take it away for new keys",
+                ));
+        }
+        let (keys, identity) = Self::generate();
+        // The identity first: keys without it would write what nobody but the drill can read.
+        folder.write(IDENTITY, identity.expose_secret().as_bytes())?;
+        let text = serde_json::to_vec_pretty(&keys)
+            .map_err(|e| Fault::new("backup_keys", "keys are no JSON").caused_by(e))?;
+        folder.write(KEYS, &text)?;
+        Ok((keys, true))
+    }
+
     /// Those of a data folder, if there are any.
     #[must_use]
     pub fn of(folder: &std::path::Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(folder.join(KEYS)).ok()?).ok()
+        Self::of_file(&folder.join(KEYS)).ok()
+    }
+
+    /// Those of a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds none.
+    pub fn of_file(path: &std::path::Path) -> std::io::Result<Self> {
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 
     /// Where backups of this data folder go.

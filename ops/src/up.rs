@@ -195,18 +195,7 @@ fn own_archive(config: &Config, folder: &Folder) -> bool {
 
 /// Backups from the first minute: keys are made at the first start and stay in the folder.
 fn own_backups(config: &mut Config, folder: &Folder) -> Result<OwnBackups, Fault> {
-    let keys = match LocalKeys::of(folder.path()) {
-        Some(keys) => keys,
-        None => {
-            let (keys, identity) = LocalKeys::generate();
-            // The identity first: keys without it would write what nobody but the drill can read.
-            folder.write(backups::IDENTITY, identity.expose_secret().as_bytes())?;
-            let text = serde_json::to_vec_pretty(&keys)
-                .map_err(|e| Fault::new("backup_keys", "keys are no JSON").caused_by(e))?;
-            folder.write(backups::KEYS, &text)?;
-            keys
-        }
-    };
+    let (keys, _) = LocalKeys::make(folder)?;
     let archive = LocalKeys::archive(folder.path());
     let b = &mut config.backup;
     b.archive = Some(ArchiveSettings::folder(&archive));

@@ -150,6 +150,7 @@ fn what_the_senders_of_the_page_sign_is_let_in() {
         ("tiktok", vec![("TikTok-Signature", format!("t={ts},s={dotted}"))]),
         ("shopify_customers", vec![("X-Shopify-Hmac-SHA256", plain)]),
     ];
+    let in_the_body = ["mailgun", "mailgun_events"];
     let now = "2026-11-22T15:00:00Z".parse().unwrap();
     for (code, headers) in &cases {
         let scheme = sender(code).settings.signature.unwrap();
@@ -163,7 +164,68 @@ fn what_the_senders_of_the_page_sign_is_let_in() {
         assert!(judged(r#"{"a":"z"}"#).is_err(), "{code}: another body is not signed");
     }
     let signed = blocks("senders.md").iter().filter(|b| b.contains("\nsignature:")).count();
-    assert_eq!(signed, cases.len(), "every signature of the page is tried");
+    assert_eq!(signed, cases.len() + in_the_body.len(), "every signature of the page is tried");
+}
+
+/// Who signs in the body: the file, the body, and what is put in the signature's place.
+fn signed_inside(secret: &str, ts: &str) -> Vec<(PortalFile, &'static str, String)> {
+    let token = "a8ce0edb2dd8301dee6c2405235584e45aa91d1e9f979f3de0";
+    let mailgun = hex::encode(sha256(secret, &format!("{ts}{token}")));
+    let own = BASE64_STANDARD.encode(sha256(secret, &format!("{ts}:n-1:L-7")));
+    let inside = file(blocks("portals.md").iter().find(|b| b.contains("signs_inside")).unwrap());
+    let json = "application/json";
+    vec![
+        (
+            sender("mailgun"),
+            "application/x-www-form-urlencoded",
+            format!("subject=x&timestamp={ts}&token={token}&signature={mailgun}"),
+        ),
+        (
+            sender("mailgun_events"),
+            json,
+            json!({"signature": {"timestamp": ts, "token": token, "signature": mailgun}})
+                .to_string(),
+        ),
+        (
+            inside,
+            json,
+            json!({"lead": {"id": "L-7", "mail": "ann@example.com"},
+            "auth": {"time": ts.parse::<u64>().unwrap(), "nonce": "n-1", "sign": own}})
+            .to_string(),
+        ),
+    ]
+}
+
+#[test]
+fn what_is_signed_in_the_body_is_let_in() {
+    let (secret, ts) = ("a-secret-of-the-sender", "1795359588");
+    let now = "2026-11-22T15:00:00Z".parse().unwrap();
+    for (file, kind, body) in signed_inside(secret, ts) {
+        let scheme = file.settings.signature.clone().unwrap();
+        let secrets = SigningSecrets::parse(&scheme, secret).unwrap();
+        let headers: Headers = [("content-type", kind)].into_iter().collect();
+        let judged = |body: &str| {
+            let parts = file.settings.parts(&headers, body.as_bytes(), 1 << 20).unwrap();
+            assert!(parts.is_some(), "{}", file.code);
+            let request = SignedRequest::new(&headers, body.as_bytes()).with_parts(parts.as_ref());
+            verify(&scheme, &secrets, &request, now)
+        };
+        assert!(judged(&body).is_ok(), "{}: {:?}", file.code, judged(&body));
+        for (old, new) in
+            [(ts, "1795359589"), ("a8ce0edb", "b8ce0edb"), ("n-1", "n-2"), ("L-7", "L-8")]
+        {
+            let other = body.replace(old, new);
+            assert_eq!(judged(&other).is_ok(), other == body, "{}: {old}", file.code);
+        }
+    }
+}
+
+/// The whole file on the page about the door.
+#[test]
+fn the_file_that_signs_inside_works_as_it_is() {
+    let text = blocks("portals.md").into_iter().find(|b| b.contains("signs_inside")).unwrap();
+    assert_eq!(misfits(&value(&text)), [""; 0]);
+    assert!(file(&text).check_samples().unwrap_or_else(|f| panic!("{f:#?}")) > 0);
 }
 
 /// Slack's own example: <https://api.slack.com/docs/verifying-requests-from-slack>.

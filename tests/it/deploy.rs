@@ -82,15 +82,49 @@ fn the_connection_budget_of_the_stack_adds_up() {
 #[tokio::test]
 async fn the_program_takes_the_environment_of_the_stack() {
     let compose = yaml("docker-compose.yml");
+    let folder = open_folder();
+    let keys = folder.path().join("keys");
+    let keep = compose["services"]["keys"]["command"].as_array().unwrap();
+    let keep = keep.iter().map(|word| at_home(word.as_str().unwrap(), &keys));
+    let made = say(folder.path(), &[], keep).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
     for name in ["api", "worker", "scheduler"] {
         let environment = compose["services"][name]["environment"].as_object().unwrap();
-        let filled: Vec<(String, String)> =
-            environment.iter().map(|(k, v)| (k.clone(), fill(v.as_str().unwrap()))).collect();
+        let filled = environment
+            .iter()
+            .map(|(k, v)| (k.clone(), at_home(&fill(v.as_str().unwrap()), &keys)));
+        let filled: Vec<(String, String)> = filled.collect();
         let pairs: Vec<(&str, &str)> =
             filled.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let folder = open_folder();
         let said = say(folder.path(), &pairs, ["--json", "config"]).await;
         assert_eq!(said.code, Some(0), "{name}: {said:?}");
+    }
+}
+
+/// The volume of keys is a folder here.
+fn at_home(text: &str, keys: &Path) -> String {
+    text.replacen("/keys", &keys.display().to_string(), usize::from(text.starts_with("/keys")))
+}
+
+/// Who makes backups has the archive's volume, the keys and the owner's rights, and nobody else has them.
+#[test]
+fn the_stack_backs_itself_up_from_its_first_minute() {
+    let compose = yaml("docker-compose.yml");
+    let services = &compose["services"];
+    assert!(services["postgres"]["command"].to_string().contains("wal_level=logical"));
+    let has = |name: &str, setting: &str| {
+        !services[name]["environment"][format!("SWITCHYARD_BACKUP__{setting}")].is_null()
+    };
+    for name in ["api", "worker", "scheduler"] {
+        let works = name == "worker";
+        let volumes = services[name]["volumes"].to_string();
+        assert!(has(name, "ARCHIVE"), "{name} does not know where backups are");
+        assert_eq!(has(name, "KEYS_FILE"), works, "{name}");
+        assert_eq!(has(name, "SOURCE_URL"), works, "{name}");
+        assert_eq!(volumes.contains("keys:/keys"), works, "{name}: {volumes}");
+        assert_eq!(volumes.contains("backups:/backups"), works, "{name}: {volumes}");
+        let waits = &services[name]["depends_on"]["keys"]["condition"];
+        assert_eq!(waits, "service_completed_successfully", "{name}");
     }
 }
 

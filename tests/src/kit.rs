@@ -115,7 +115,7 @@ impl<S: Clone + Send + Sync + 'static> Kit<S> {
             let counts = jobs::counts(self.db()).await.expect("an answer");
             let busy = counts.iter().any(|c| {
                 c.queue == queue
-                    && known.contains(&c.kind.as_str())
+                    && known.contains(&c.kind)
                     && matches!(c.state, JobState::Available | JobState::Running)
             });
             if !busy {

@@ -1,6 +1,7 @@
 //! The kinds that this worker can run, less those that are paused.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use switchyard_queue::kind_name;
 
 /// See the module.
 pub(crate) struct Kinds {
@@ -14,8 +15,8 @@ struct Now {
 }
 
 impl Kinds {
-    pub(crate) fn new(names: &[&str]) -> Self {
-        let all: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+    pub(crate) fn new(names: &[String]) -> Self {
+        let all = names.to_vec();
         let now = Now { paused: Vec::new(), claimed: Arc::new(all.clone()) };
         Self { all, now: Mutex::new(now) }
     }
@@ -35,13 +36,15 @@ impl Kinds {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).paused.clone()
     }
 
-    /// From now on these are paused and no others. `true` if that is news.
+    /// From now on these are paused and no others, each in all of its versions. `true` if that is news.
     pub(crate) fn pause(&self, paused: Vec<String>) -> bool {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if now.paused == paused {
             return false;
         }
-        let claimed = self.all.iter().filter(|k| !paused.contains(k)).cloned().collect();
+        let rests = |name: &str| paused.iter().any(|kind| kind == name);
+        let claimed = self.all.iter().filter(|k| !rests(k) && !rests(kind_name(k))).cloned();
+        let claimed = claimed.collect();
         *now = Now { paused, claimed: Arc::new(claimed) };
         true
     }

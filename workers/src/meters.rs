@@ -19,7 +19,7 @@ struct KindMeters {
 /// Handles to the metrics, looked up once.
 pub(crate) struct Meters {
     /// By every name a kind is stored under.
-    kinds: HashMap<&'static str, usize>,
+    kinds: HashMap<String, usize>,
     by_kind: Vec<KindMeters>,
     running: Gauge,
     waiting: Gauge,
@@ -34,9 +34,7 @@ impl Meters {
         let mut kinds = HashMap::new();
         let mut by_kind = Vec::new();
         for info in dispatcher.kinds() {
-            for name in std::iter::once(&info.kind).chain(info.aliases) {
-                kinds.insert(*name, by_kind.len());
-            }
+            kinds.extend(info.runs().map(|name| (name.into_owned(), by_kind.len())));
             let finished = OUTCOMES.map(|outcome| {
                 counter!("switchyard_jobs_finished_total", "kind" => info.kind, "outcome" => outcome)
             });

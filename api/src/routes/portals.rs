@@ -11,11 +11,14 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use switchyard_domain::portal::{ApiKeyPlace, PortalSettings};
+use switchyard_catalog::portal_rules::{self, Given, Lack};
+use switchyard_catalog::samples;
+use switchyard_domain::FieldFault;
+use switchyard_domain::portal::PortalSettings;
 use switchyard_domain::secrets::{
-    MasterKey, PORTAL_SIGNING, hash_api_key, hash_credential, new_api_key,
+    MasterKey, PORTAL_ENRICH, PORTAL_SIGNING, hash_api_key, hash_credential, new_api_key,
 };
-use switchyard_domain::signature::{SignatureScheme, SigningSecrets};
+use switchyard_domain::signature::SigningSecrets;
 use switchyard_store::portals::{self, NewPortal, Portal};
 use switchyard_store::{Scope, Tx};
 use utoipa::ToSchema;
@@ -48,6 +51,7 @@ pub(crate) struct PortalView {
     has_former_api_key: bool,
     has_signing_secret: bool,
     has_verify_token: bool,
+    has_enrich_token: bool,
     /// Since when its deliveries are taken and held, not judged.
     paused_at: Option<DateTime<Utc>>,
     /// A new key. It is shown this once.
@@ -70,6 +74,7 @@ impl From<Portal> for PortalView {
             has_former_api_key: p.former_key_hash.is_some(),
             has_signing_secret: p.signing_secret.is_some(),
             has_verify_token: p.verify_token_hash.is_some(),
+            has_enrich_token: p.enrich_token.is_some(),
             paused_at: p.paused_at,
             api_key: None,
             created_at: p.created_at,
@@ -119,6 +124,14 @@ pub(crate) struct PortalChange {
     /// The signing secret, or two on a line each while the sender changes over.
     #[schema(value_type = Option<String>, format = Password)]
     signing_secret: Option<SecretString>,
+    /// What is shown where the rest of a lead is fetched; see `enrich`.
+    #[schema(value_type = Option<String>, format = Password)]
+    enrich_token: Option<SecretString>,
+    /// Deliveries with what is to come of them, as in a portal's file: they are run through the
+    /// settings before these are saved, and are not stored.
+    #[schema(value_type = Option<Vec<Object>>, example = json!([
+        {"body": {"id": 7, "email": "Jan@example.com"}, "expect": {"email": "jan@example.com"}}]))]
+    samples: Option<Value>,
 }
 
 /// Make a portal, or change its settings
@@ -143,12 +156,16 @@ async fn put(
     let mut tx = api.db.begin(Scope::Platform).await?;
     let stands = portals::by_code(&mut tx, &code).await?;
     let token = verify_token(&change, &api.keys)?;
+    let enrich = enrich_token(&change, &api.keys)?;
     let keep = change.keep_former_api_key;
     let (new, api_key) = merged(&code, stands.as_ref(), change, &api.keys)?;
     portals::acting(&mut tx, &format!("admin:{}", caller.claims.sub)).await?;
     let portal = portals::upsert(&mut tx, &new).await?;
     if let Some(token) = &token {
         portals::set_verify_token(&mut tx, portal.id, Some(token)).await?;
+    }
+    if let Some(sealed) = &enrich {
+        portals::set_enrich_token(&mut tx, portal.id, sealed).await?;
     }
     former_key(&mut tx, stands.as_ref(), &new, keep).await?;
     let mut view = PortalView::from(portals::get(&mut tx, portal.id).await?);
@@ -200,40 +217,30 @@ fn merged(
     let raw = change.settings.or(stands.map(|p| p.settings.clone()));
     let raw = raw.ok_or_else(|| needed("settings"))?;
     let settings = PortalSettings::parse(&raw).map_err(|faults| {
-        let faults: Vec<_> = faults.into_iter().map(FaultView::from).collect();
-        refuse("invalid_settings", "the settings cannot be used; see the details".to_owned())
-            .details(serde_json::json!({ "faults": faults }))
+        refused_all("invalid_settings", "the settings cannot be used; see the details", faults)
     })?;
-    let takes_key = settings.api_key != ApiKeyPlace::None;
-    let has_key = stands.is_some_and(|p| p.api_key_hash.is_some());
+    let samples = checked_samples(change.samples.as_ref(), &settings);
+    samples.map_err(|faults| {
+        refused_all("samples_differ", "the samples do not come out; see the details", faults)
+    })?;
+    let given = Given {
+        api_key: change.api_key.is_some(),
+        signing: change.signing_secret.is_some(),
+        verify_token: change.verify_token.is_some(),
+    };
     let chosen = change.api_key.as_ref().map(|key| hash_credential(keys, key.expose_secret()));
     let chosen = chosen.transpose().map_err(|e| refuse("invalid_api_key", e.to_string()))?;
     if chosen.is_some() && change.new_api_key {
         let message = "send `api_key` or `new_api_key`, not both".to_owned();
         return Err(refuse("contradiction", message));
     }
-    // Who signs needs a key only if the settings say where it stands: then both must hold.
-    let wanted = settings.signature.is_none() || raw.get("api_key").is_some();
-    let keyless = takes_key && !has_key && wanted;
-    let fresh = change.new_api_key || (keyless && chosen.is_none());
+    let named = raw.get("api_key").is_some();
+    let fresh = change.new_api_key || portal_rules::needs_key(&settings, named, stands, given);
     let api_key = fresh.then(|| new_api_key().to_string());
     let sealed = change.signing_secret.map(|s| seal(&settings, &s, keys)).transpose()?;
-    let has_secret = sealed.is_some() || stands.is_some_and(|p| p.signing_secret.is_some());
-    if settings.signature.is_some() && !has_secret {
-        return Err(refuse("required", "a portal that signs needs `signing_secret`".to_owned()));
-    }
-    if let (Some(scheme), None, Some(portal)) = (&settings.signature, &sealed, stands)
-        && !fits(scheme, portal, keys)
-    {
-        let message = "the signing secret that is stored does not fit this scheme: send \
-                       `signing_secret` with it";
-        return Err(refuse("secret_unfit", message.to_owned()));
-    }
-    let asks = settings.door.handshake.as_ref().is_some_and(|h| h.token.is_some());
-    let has_token = stands.is_some_and(|p| p.verify_token_hash.is_some());
-    if asks && !has_token && change.verify_token.is_none() {
-        let message = "a portal whose `handshake` has a token needs `verify_token`".to_owned();
-        return Err(refuse("required", message));
+    if let Some(lack) = portal_rules::lacks(&settings, stands, given, keys).into_iter().next() {
+        let (code, message) = lacking(lack);
+        return Err(refuse(code, message.to_owned()));
     }
     let new = NewPortal {
         code: code.to_owned(),
@@ -246,14 +253,42 @@ fn merged(
     Ok((new, api_key))
 }
 
-/// Whether the stored signing secret is one that this scheme can use.
-fn fits(scheme: &SignatureScheme, portal: &Portal, keys: &MasterKey) -> bool {
-    let stored = portal.signing_secret.as_ref();
-    let plain = stored.and_then(|sealed| keys.open(PORTAL_SIGNING, sealed).ok());
-    plain
-        .as_deref()
-        .and_then(|plain| std::str::from_utf8(plain).ok())
-        .is_some_and(|text| SigningSecrets::parse(scheme, text).is_ok())
+fn lacking(lack: Lack) -> (&'static str, &'static str) {
+    match lack {
+        Lack::SigningSecret => ("required", "a portal that signs needs `signing_secret`"),
+        Lack::SecretUnfit => (
+            "secret_unfit",
+            "the signing secret that is stored does not fit this scheme: send `signing_secret` \
+             with it",
+        ),
+        Lack::VerifyToken => {
+            ("required", "a portal whose `handshake` has a token needs `verify_token`")
+        }
+    }
+}
+
+fn refused_all(code: &'static str, message: &'static str, faults: Vec<FieldFault>) -> ApiError {
+    let faults: Vec<_> = faults.into_iter().map(FaultView::from).collect();
+    ApiError::unprocessable(code, message).details(serde_json::json!({ "faults": faults }))
+}
+
+/// What proves the mapping comes out as it should, before anything is saved.
+fn checked_samples(
+    samples: Option<&Value>,
+    settings: &PortalSettings,
+) -> Result<(), Vec<FieldFault>> {
+    let mut faults = Vec::new();
+    let samples = samples::read(samples, None, &mut faults);
+    if faults.is_empty() { samples::check(&samples, settings) } else { Err(faults) }
+}
+
+fn enrich_token(change: &PortalChange, keys: &MasterKey) -> Result<Option<Vec<u8>>, ApiError> {
+    let Some(token) = &change.enrich_token else { return Ok(None) };
+    let token = token.expose_secret();
+    // As long as any other credential that somebody else chose.
+    hash_credential(keys, token)
+        .map_err(|e| ApiError::unprocessable("invalid_enrich_token", e.to_string()))?;
+    Ok(Some(keys.seal(PORTAL_ENRICH, token.as_bytes())))
 }
 
 fn seal(

@@ -1,17 +1,27 @@
-//! How long a restore takes beside `pg_restore -j2` of the same database on the same server, and how many
-//! changes a second are applied. `cargo bench -p switchyard-backup --bench restore`; `ROWS` sets the size
-//! (600,000 leads by default, some 360 MB with their indexes' columns), `CHANGES` the log (1,000,000).
+//! How long a restore takes beside `pg_restore -j2` and, where it is installed, pgBackRest, one after the other
+//! in each of two rounds, with the memory of this process and of the server's backends; then three increments,
+//! as 15 minutes have at one every five, and the restore with them: how many changes a second are applied.
+//! `cargo bench --profile demo --workspace --bench restore`, or `jobs/backup/benches/run restore`.
+//!
+//! `ROWS` sets the size (600,000 leads by default, about 1 GB; 1,250,000 are about 2 GB, and what 10 GB would
+//! take at that pace is told), `CHANGES` the log (1,000,000), `ROUNDS` how often (2).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+mod beside;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::process::Command;
-use std::time::Instant;
-use support::kit::{Kit, contents, same};
-use support::server::{SUPERUSER, Server};
+use beside::{PgBackRest, Watch, number, pg, report, ten_gigabytes};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use support::kit::{Kit, ask, contents, same};
+use support::server::{Database, Server, execute};
 use switchyard_backup::{Restored, differential};
+
+// As the program has it: how much memory is kept is the allocator's doing, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SCHEMA: &str = "
     create table accounts (aid int primary key, bid int, balance int, filler char(84));
@@ -23,9 +33,22 @@ const SCHEMA: &str = "
     create index on leads (phone);
     create index on leads using gin (doc);";
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
+const SETTINGS: [(&str, &str); 7] = [
+    ("shared_buffers", "512MB"),
+    ("max_wal_size", "8GB"),
+    // At least two files of the log, which are of 16 MB here.
+    ("min_wal_size", "64MB"),
+    ("fsync", "on"),
+    ("full_page_writes", "on"),
+    ("max_slot_wal_keep_size", "20GB"),
+    ("logical_decoding_work_mem", "256MB"),
+];
+
+/// Increments in the chain that is restored.
+const CHAIN: u64 = 3;
+
+/// What tells one state of the accounts from another.
+const STATE: &str = "select format('%s %s', count(*), sum(balance)) from accounts";
 
 fn data(rows: u64) -> String {
     format!(
@@ -45,90 +68,110 @@ fn seconds(restored: &Restored, what: &str) -> f64 {
     restored.steps.iter().filter(|s| s.what == what).map(|s| s.seconds).sum()
 }
 
-fn print(what: &str, restored: &Restored) {
-    println!("{what}: {:.1} s", restored.seconds);
-    for step in &restored.steps {
-        println!("    {:>7.1} s  {}", step.seconds, step.what);
+/// The program and the size of what it restores.
+struct Bench {
+    kit: Kit,
+    size: i64,
+    pgbackrest: Option<PgBackRest>,
+}
+
+impl Bench {
+    fn tell(&self, what: &str, took: Duration, more: &str) {
+        let ten = ten_gigabytes(took, self.size);
+        report(what, took, None, &format!("10 GB at this pace: {ten:.0} s; {more}"));
+    }
+
+    /// Restores the newest state.
+    async fn ours(&self, name: &str) -> (Restored, Database) {
+        let (watch, since) = (Watch::begin(&self.kit.server), Instant::now());
+        let (restored, database) = self.kit.restore(&self.kit.plan(name)).await.unwrap();
+        self.tell("restore, every checksum compared", since.elapsed(), &watch.end());
+        for step in &restored.steps {
+            println!("    {:>7.1} s  {}", step.seconds, step.what);
+        }
+        (restored, database)
+    }
+
+    async fn by_pg_restore(&self, dump: &Path) {
+        let into = self.kit.server.database().await;
+        let took = pg::restore(dump, &into);
+        self.tell("pg_restore -j2", took, "compares nothing, gathers no statistics");
+        self.drop(&into).await;
+    }
+
+    async fn by_pgbackrest(&self) {
+        let Some(other) = &self.pgbackrest else { return };
+        let (took, server) = other.restore(&SETTINGS).await;
+        self.tell("pgBackRest, restore and start", took, "");
+        let copy = Database { server, name: self.kit.source.name.clone() };
+        let (found, wanted): (String, String) =
+            (ask(&copy, STATE).await, ask(&self.kit.source, STATE).await);
+        assert_eq!(found, wanted, "what pgBackRest restored");
+    }
+
+    async fn drop(&self, database: &Database) {
+        let mut admin = self.kit.server.admin().await;
+        execute(&mut admin, &format!("drop database {} with (force)", database.name)).await;
+    }
+
+    /// An update of each account up to so many, an increment after each part of them.
+    async fn changes(&self, changes: u64) {
+        let per = changes / CHAIN;
+        for part in 0..CHAIN {
+            let (from, to) = (part * per, (part + 1) * per);
+            let update = format!(
+                "update accounts set balance = balance + 1 where aid > {from} and aid <= {to}"
+            );
+            self.kit.source.run(&update).await;
+            let (watch, since) = (Watch::begin(&self.kit.server), Instant::now());
+            self.kit.increment().await;
+            report(&format!("increment of {per} changes"), since.elapsed(), None, &watch.end());
+        }
+        if let Some(other) = &self.pgbackrest {
+            other.backup("incr");
+        }
     }
 }
 
 #[tokio::main]
 async fn main() {
-    let server = Server::start(&[
-        ("shared_buffers", "512MB"),
-        ("max_wal_size", "8GB"),
-        ("fsync", "on"),
-        ("full_page_writes", "on"),
-        ("max_slot_wal_keep_size", "20GB"),
-        ("logical_decoding_work_mem", "256MB"),
-    ])
-    .await;
+    let server = Server::start_sized(&SETTINGS, 16).await;
     let kit = Kit::on(server, SCHEMA).await;
     let (rows, changes) = (number("ROWS", 600_000), number("CHANGES", 1_000_000));
     for statement in data(rows).split_inclusive(';') {
         kit.source.run(statement).await;
     }
-    let size: i64 =
-        support::kit::ask(&kit.source, "select pg_database_size(current_database())").await;
+    let size = ask(&kit.source, "select pg_database_size(current_database())").await;
     println!("the database has {} MB", size / 1_000_000);
+    let pgbackrest = PgBackRest::of(&kit.server);
+    let bench = Bench { kit, size, pgbackrest };
 
-    let since = Instant::now();
-    kit.full().await;
-    println!("full backup: {:.1} s", since.elapsed().as_secs_f64());
-    let (restored, _) = kit.restore(&kit.plan("ours")).await.unwrap();
-    print("restore, every table's checksums compared", &restored);
-
-    pg_restore(&kit).await;
-
-    let per = changes / 4;
-    for part in 0..4 {
-        kit.source
-            .run(&format!(
-                "update accounts set balance = balance + 1 where aid > {} and aid <= {}",
-                part * per,
-                (part + 1) * per
-            ))
-            .await;
-    }
-    kit.increment().await;
-    let (restored, database) = kit.restore(&kit.plan("changes")).await.unwrap();
-    print("restore with changes", &restored);
-    let apply = seconds(&restored, "applying changes");
-    println!(
-        "applied {} changes in {apply:.1} s: {:.0} a second",
-        restored.changes,
-        restored.changes as f64 / apply
-    );
-    same(&contents(&database).await, &contents(&kit.source).await);
-
-    let since = Instant::now();
-    differential(&kit.vault, &switchyard_backup::Silent).await.unwrap();
-    println!("differential: {:.1} s", since.elapsed().as_secs_f64());
-}
-
-async fn pg_restore(kit: &Kit) {
+    let (watch, since) = (Watch::begin(&bench.kit.server), Instant::now());
+    let full = bench.kit.full().await;
+    let memory = watch.end();
+    report("full, encrypted, with checksums", since.elapsed(), Some(full.stored_bytes()), &memory);
     let folder = tempfile::tempdir().unwrap();
     let dump = folder.path().join("dump");
+    pg::dump(&bench.kit.source, &dump);
+    if let Some(other) = &bench.pgbackrest {
+        other.backup("full");
+    }
+    for round in 1..=number("ROUNDS", 2).max(1) {
+        let (_, database) = bench.ours(&format!("round{round}")).await;
+        bench.drop(&database).await;
+        bench.by_pg_restore(&dump).await;
+        bench.by_pgbackrest().await;
+    }
+
+    bench.changes(changes.min(rows * 4)).await;
+    let (restored, database) = bench.ours("changes").await;
+    let apply = seconds(&restored, "applying changes");
+    let (count, pace) = (restored.changes, restored.changes as f64 / apply);
+    println!("applied {count} changes of {CHAIN} increments in {apply:.1} s: {pace:.0} a second");
+    bench.by_pgbackrest().await;
+    same(&contents(&database).await, &contents(&bench.kit.source).await);
+
     let since = Instant::now();
-    let done = Command::new(Server::program("pg_dump"))
-        .args(["-Fd", "-j2", "-Z1", "-f"])
-        .arg(&dump)
-        .arg(kit.server.url(&kit.source.name, SUPERUSER))
-        .status()
-        .unwrap();
-    assert!(done.success());
-    println!("pg_dump -Fd -j2 -Z1: {:.1} s", since.elapsed().as_secs_f64());
-    let into = kit.server.database().await;
-    let since = Instant::now();
-    let done = Command::new(Server::program("pg_restore"))
-        .args(["-j2", "-d"])
-        .arg(kit.server.url(&into.name, SUPERUSER))
-        .arg(&dump)
-        .status()
-        .unwrap();
-    assert!(done.success());
-    println!(
-        "pg_restore -j2 (no checksums, no statistics): {:.1} s",
-        since.elapsed().as_secs_f64()
-    );
+    differential(&bench.kit.vault, &switchyard_backup::Silent).await.unwrap();
+    report("differential", since.elapsed(), None, "");
 }

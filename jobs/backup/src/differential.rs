@@ -3,7 +3,7 @@
 
 use crate::apply::{Fate, Flow, Rows, Sieve, Step, TableBatch, Until, Wanted};
 use crate::change::{Change, Value};
-use crate::format::{ChangeReader, ChangeWriter, layout, put_manifest};
+use crate::format::{ChangeReader, ChangeWriter, Parts, layout, put_manifest};
 use crate::full::{FILES_NOTE, SLOT_NOTE};
 use crate::leftovers::or_take_back;
 use crate::model::{BackupId, FORMAT, Kind, Lsn, Manifest, Object};
@@ -27,6 +27,18 @@ const BUDGET: usize = 24 * 1024 * 1024;
 /// There is no full backup or no increment of it; the vault has no identity to read increments with; the
 /// archive.
 pub async fn differential(vault: &Vault, progress: &dyn Progress) -> Result<Manifest, BackupFault> {
+    match attempt(vault, true, progress).await {
+        Err(BackupFault::NotTheSame { .. }) => attempt(vault, false, progress).await,
+        ended => ended,
+    }
+}
+
+/// `takes_up`: uses what a stopped run has left that went on from the same backups.
+async fn attempt(
+    vault: &Vault,
+    takes_up: bool,
+    progress: &dyn Progress,
+) -> Result<Manifest, BackupFault> {
     progress.step("reading the archive");
     let began = Utc::now();
     let shelf = Shelf::load(vault).await?;
@@ -44,26 +56,47 @@ pub async fn differential(vault: &Vault, progress: &dyn Progress) -> Result<Mani
         }
     }
     let id = BackupId::new(began, rand::random());
-    let compacted = compact(vault, &chain, &id, progress).await;
-    let folder = format!("{}{id}/", layout::DIFFERENTIALS);
+    let parts = parts(vault, &chain, id, takes_up).await?;
+    let compacted = compact(vault, &chain, &parts, progress).await;
+    let folder = format!("{}{}/", layout::DIFFERENTIALS, parts.id());
     let (segments, newest_commit) = or_take_back(vault, &folder, compacted).await?;
+    parts.are_there(vault, &segments.iter().flatten().collect::<Vec<_>>()).await?;
     progress.step("signing");
+    let id = parts.id().clone();
     let manifest = manifest(vault, &chain, id, began, segments, newest_commit)?;
     put_manifest(vault, &manifest).await?;
+    parts.clear(vault).await;
     Ok(manifest)
+}
+
+/// The run's files. What is compacted comes out the same as long as it begins with the same backups, whatever
+/// increments have come since.
+async fn parts(
+    vault: &Vault,
+    chain: &Chain,
+    id: BackupId,
+    takes_up: bool,
+) -> Result<Arc<Parts>, BackupFault> {
+    let recipients = vault.keys.recipient_texts().join(" ");
+    let before = chain.differential.as_ref().map_or("none", |d| d.id.as_str());
+    let of = format!("differential of {} after {before} for {recipients}", chain.full.id);
+    match takes_up {
+        true => Parts::take_up(vault, layout::DIFFERENTIALS, of, id).await,
+        false => Parts::anew(vault, layout::DIFFERENTIALS, of, id),
+    }
 }
 
 /// Reads the chain's log and writes it compacted.
 async fn compact(
     vault: &Vault,
     chain: &Chain,
-    id: &BackupId,
+    parts: &Arc<Parts>,
     progress: &dyn Progress,
 ) -> Result<(Vec<Vec<Object>>, Option<chrono::DateTime<Utc>>), BackupFault> {
     let Kind::Full { snapshot, .. } = &chain.full.kind else {
         return Err(BackupFault::damaged(chain.full.id.as_str(), "is no full backup"));
     };
-    let mut out = Segments { vault, id, open: None, written: 0, done: Vec::new() };
+    let mut out = Segments { vault, parts, open: None, written: 0, done: Vec::new() };
     let mut newest = None;
     let mut old = Vec::new();
     if let Some(Kind::Differential { segments, newest_commit, .. }) =
@@ -156,7 +189,7 @@ fn said_by_others(newest: &Manifest) -> BTreeMap<String, String> {
 /// as they came, behind what came before them.
 struct Segments<'a> {
     vault: &'a Vault,
-    id: &'a BackupId,
+    parts: &'a Arc<Parts>,
     open: Option<ChangeWriter>,
     written: usize,
     done: Vec<Vec<Object>>,
@@ -223,8 +256,8 @@ impl Segments<'_> {
         let writer = match &mut self.open {
             Some(writer) => writer,
             None => {
-                let folder = layout::segment(self.id, self.done.len());
-                self.open.insert(ChangeWriter::new(self.vault, folder))
+                let folder = layout::segment(self.parts.id(), self.done.len());
+                self.open.insert(ChangeWriter::resuming(self.vault, folder, self.parts))
             }
         };
         writer.write(&change).await

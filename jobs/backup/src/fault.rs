@@ -92,6 +92,15 @@ pub enum BackupFault {
         /// What is wrong with it.
         problem: String,
     },
+    /// What a stopped run has left is not what is read now: nothing of it can be used.
+    #[error(
+        "{key}, which a run that was stopped has left, is not what is read now; run the backup again, \
+         which then begins anew"
+    )]
+    NotTheSame {
+        /// Its key in the archive.
+        key: String,
+    },
     /// There is no chain of backups to what was asked for.
     #[error("{wanted} cannot be restored: {why}; {restorable}")]
     OutOfReach {
@@ -161,7 +170,9 @@ impl BackupFault {
         match self {
             Self::Archive(fault) => fault.is_transient(),
             Self::Database { source, .. } => passes(source),
-            Self::Held { .. } | Self::SlotBusy { .. } | Self::Stopped => true,
+            Self::Held { .. } | Self::SlotBusy { .. } | Self::NotTheSame { .. } | Self::Stopped => {
+                true
+            }
             _ => false,
         }
     }

@@ -1,13 +1,14 @@
 //! An increment: what was committed since the one before.
 //!
 //! The log is read up to a position, written, the manifest put under a key that only one can have, and
-//! only then the slot is advanced. A crash before the manifest leaves nothing but files that `prune`
-//! takes away; one after it is made good by the next run, which reads where the newest manifest ends.
+//! only then the slot is advanced. A crash before the manifest leaves files that the next run takes over, as far
+//! as they are whole, or `prune` takes away; one after it is made good by the next run, which reads where the
+//! newest manifest ends.
 
 mod capture;
 mod gaps;
 
-use crate::format::{ChangeWriter, layout, put_manifest};
+use crate::format::{ChangeWriter, Parts, layout, put_manifest};
 use crate::full::{FILES_NOTE, GRACE, PAUSE, files_note, now, try_lock, unlock};
 use crate::leftovers::or_take_back;
 use crate::model::{BackupId, FORMAT, Kind, Lsn, Manifest};
@@ -18,6 +19,7 @@ use capture::{Capture, Captured};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 use switchyard_providers::archive::ArchiveFault;
 
@@ -47,19 +49,25 @@ pub async fn incremental(
     notes: BTreeMap<String, String>,
     progress: &dyn Progress,
 ) -> Result<Option<Manifest>, BackupFault> {
+    let mut takes_up = true;
     for _ in 0..DEADLOCKS {
-        match attempt(source, vault, notes.clone(), progress).await {
+        match attempt(source, vault, notes.clone(), takes_up, progress).await {
             Err(fault) if fault.is_deadlock() => progress.step("beginning anew after a deadlock"),
+            Err(BackupFault::NotTheSame { key }) => {
+                progress.step(&format!("beginning anew: {key} is not what the log says now"));
+                takes_up = false;
+            }
             ended => return ended,
         }
     }
-    attempt(source, vault, notes, progress).await
+    attempt(source, vault, notes, false, progress).await
 }
 
 async fn attempt(
     source: &SourceConfig,
     vault: &Vault,
     mut notes: BTreeMap<String, String>,
+    takes_up: bool,
     progress: &dyn Progress,
 ) -> Result<Option<Manifest>, BackupFault> {
     let mut connection = source.connect().await?;
@@ -86,10 +94,14 @@ async fn attempt(
     }
     gaps::attached_with_rows(&mut connection, &base, &catalogue).await?;
 
-    progress.step("reading the log");
     let id = BackupId::new(mark.covers, rand::random());
-    let folder = layout::increment(&slot.label, &id);
-    let writer = ChangeWriter::new(vault, folder.clone());
+    let parts = parts(vault, &slot, base.from, id, takes_up).await?;
+    match parts.found() {
+        0 => progress.step("reading the log"),
+        n => progress.step(&format!("reading the log; {n} files of a stopped run are there")),
+    }
+    let folder = layout::increment(&slot.label, parts.id());
+    let writer = ChangeWriter::resuming(vault, folder.clone(), &parts);
     let capture = Capture::new(writer, &base, &catalogue);
     let captured = async {
         let log = Peek::open(&mut connection, &slot, &source.publication, mark.upto).await?;
@@ -101,13 +113,14 @@ async fn attempt(
         captured => captured?,
     };
     gaps::rewritten(&base, &catalogue, &captured.truncated)?;
+    parts.are_there(vault, &captured.written.objects.iter().collect::<Vec<_>>()).await?;
 
     let sequences = source::sequences(&mut connection, &catalogue).await?;
     let to = mark.upto.max(captured.end);
     notes.insert(FILES_NOTE.to_owned(), files_note(&catalogue));
     let manifest = Manifest {
         format: FORMAT,
-        id,
+        id: parts.id().clone(),
         source: identity,
         began: mark.covers,
         covers: mark.covers,
@@ -139,7 +152,25 @@ async fn attempt(
         tracing::warn!(%fault, "the slot was not advanced; the next increment does it");
     }
     unlock(connection).await;
+    parts.clear(vault).await;
     Ok(Some(manifest))
+}
+
+/// The run's files. The slot gives the same changes in the same order to every run that goes on from the same
+/// position, so what a stopped one has finished need not be sent again.
+async fn parts(
+    vault: &Vault,
+    slot: &Slot,
+    from: Lsn,
+    id: BackupId,
+    takes_up: bool,
+) -> Result<Arc<Parts>, BackupFault> {
+    let recipients = vault.keys.recipient_texts().join(" ");
+    let of = format!("increment of {} from {from} for {recipients}", slot.label);
+    match (layout::log(&slot.label), takes_up) {
+        (prefix, true) => Parts::take_up(vault, &prefix, of, id).await,
+        (prefix, false) => Parts::anew(vault, &prefix, of, id),
+    }
 }
 
 /// Writes everything that the log has up to the mark.

@@ -15,6 +15,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use rand::Rng;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 use zeroize::Zeroizing;
@@ -175,6 +176,11 @@ impl Signer {
     pub fn reveal(&self) -> SecretString {
         let coded = Zeroizing::new(BASE64_STANDARD.encode(self.0.as_bytes()));
         format!("{SIGNING_PREFIX}{}", coded.as_str()).into()
+    }
+
+    /// A hash that nobody can reckon who has only the text: it tells whether two texts of ours are the same.
+    pub(crate) fn fingerprint(&self, what: &[u8]) -> Sha256 {
+        Sha256::new_with_prefix(what).chain_update(self.0.as_bytes())
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Signature {

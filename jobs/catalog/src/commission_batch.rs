@@ -91,21 +91,24 @@ pub(crate) async fn book(
     let mut batch = Batch::gather(tx, taken).await?;
     let agents = batch.agents();
     commissions::lock_agents(tx, &agents).await?;
-    let mut work = Work::prepare(tx, &mut batch, &agents).await?;
+    let mut work = Work::prepare(tx, &mut batch, &agents, false).await?;
     work.run(tx).await?;
     batch.settled.append(&mut work.settled);
     write(tx, batch, work, EntryKind::Commission, now).await
 }
 
-/// Evaluates every group of these agents anew and posts what differs. Locks the agents.
+/// Evaluates every group of these agents anew, with the deals that no plan could be used for before, and
+/// posts what differs. Locks the agents.
 pub(crate) async fn rebook(
     tx: &mut Tx,
     agents: &BTreeSet<AgentId>,
     now: DateTime<Utc>,
 ) -> Result<Booked, BookFault> {
+    let refused = commissions::refused_ungrouped(tx, agents).await?;
+    let mut batch = Batch::gather(tx, refused).await?;
+    batch.deals.retain(|(_, root)| agents.contains(&root.event.agent));
     commissions::lock_agents(tx, agents).await?;
-    let mut batch = Batch::default();
-    let mut work = Work::prepare(tx, &mut batch, agents).await?;
+    let mut work = Work::prepare(tx, &mut batch, agents, true).await?;
     let own: Vec<AgentId> = agents.iter().copied().collect();
     for group in commissions::of_agents(tx, &own).await? {
         work.add_existing(group);
@@ -165,6 +168,8 @@ struct Part {
 
 /// What is to be evaluated, and what came of it.
 struct Work {
+    /// What stands is computed again.
+    again: bool,
     plans: Plans,
     decisions: Vec<EventRow>,
     /// Decisions that are new.
@@ -180,11 +185,12 @@ impl Work {
         tx: &mut Tx,
         batch: &mut Batch,
         agents: &BTreeSet<AgentId>,
+        again: bool,
     ) -> Result<Self, BookFault> {
         let known: BTreeSet<GroupId> =
             batch.deals.iter().filter_map(|(_, root)| root.group).collect();
         let mut standing = commissions::groups_by_id(tx, &Vec::from_iter(known)).await?;
-        if !batch.decisions.is_empty() || batch.deals.is_empty() {
+        if again || !batch.decisions.is_empty() {
             standing.extend(commissions::of_agents(tx, &Vec::from_iter(agents.clone())).await?);
         }
         let decisions = commissions::decisions(tx, agents).await?;
@@ -195,6 +201,7 @@ impl Work {
         let plans = Plans::load(tx, &agencies, agents, booked_under).await?;
         let own: Vec<GroupKey> = standing.iter().map(|g| g.key).collect();
         let mut work = Self {
+            again,
             plans,
             decisions,
             decided: batch.decisions.iter().map(|d| d.event.clone()).collect(),
@@ -355,17 +362,24 @@ impl Work {
 
     /// A lifetime keeps the version of its first deal. If a deal came that is earlier than all before, that
     /// one's version counts, so that it does not matter in which order they come. Versions that were added
-    /// since change nothing: whoever was first before stays under the version of then.
+    /// since change nothing: whoever was first before stays under the version of then. Only what is computed
+    /// again gets that one back where it stands under another.
     fn begin_again(&self, part: &mut Part, old: &[EventRow]) {
         if part.key.period != PeriodKey::Lifetime {
             return;
         }
         let place = |e: &CommissionEvent| (e.occurred_at, e.id);
         let new = first_deal(&part.new);
-        let before = old.iter().map(|row| &row.event).filter(|e| e.kind == EventKind::Converted);
-        let before = before.filter(|e| part.new.iter().all(|n| n.id != e.id)).map(place).min();
-        if let Some(first) = new.filter(|e| before.is_none_or(|before| place(e) < before)) {
-            part.key = self.plans.begun_with(&part.key, first);
+        let before = old.iter().filter(|row| row.event.kind == EventKind::Converted);
+        let before = before.filter(|row| part.new.iter().all(|n| n.id != row.event.id));
+        let before = before.min_by_key(|row| place(&row.event));
+        let is_first = |new: &CommissionEvent| before.is_none_or(|b| place(new) < place(&b.event));
+        match (new.filter(|new| is_first(new)), before) {
+            (Some(first), _) => part.key = self.plans.begun_with(&part.key, first),
+            (None, Some(first)) if self.again => {
+                part.key = self.plans.kept(&part.key, &first.event, first.first_booked());
+            }
+            (None, _) => {}
         }
     }
 

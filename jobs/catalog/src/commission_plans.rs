@@ -66,6 +66,7 @@ impl Plans {
                 Ok(plan) => {
                     if let Ok(all) = known {
                         all.numbers.push(row.version);
+                        all.made.push(row.created_at);
                         all.plans.push(plan);
                     }
                 }
@@ -101,11 +102,26 @@ impl Plans {
 
     /// The group with the version that its first deal leads to. `first` is a conversion of the group.
     pub(crate) fn begun_with(&self, key: &GroupKey, first: &CommissionEvent) -> GroupKey {
-        let Ok(versions) = self.of(key.plan) else { return *key };
-        let (version, rules) = versions.at(first.occurred_at);
-        match rules.period_at(first.occurred_at) == key.period {
-            true => GroupKey { version, ..*key },
-            false => *key,
+        match self.of(key.plan) {
+            Ok(versions) => chosen(key, first, versions.at(first.occurred_at)),
+            Err(_) => *key,
+        }
+    }
+
+    /// The group as it is to stand: a lifetime has the version of its first deal, of those that there were
+    /// when that one was booked. Every other period has the version that it began with.
+    pub(crate) fn kept(
+        &self,
+        key: &GroupKey,
+        first: &CommissionEvent,
+        booked: DateTime<Utc>,
+    ) -> GroupKey {
+        match self.of(key.plan) {
+            Ok(versions) if key.period == PeriodKey::Lifetime => {
+                let known = versions.made.partition_point(|made| *made <= booked).max(1);
+                chosen(key, first, versions.among(known, first.occurred_at))
+            }
+            _ => *key,
         }
     }
 
@@ -160,6 +176,14 @@ impl Plans {
     }
 }
 
+/// The group under this version, if the deal counts in the same period by it.
+fn chosen(key: &GroupKey, first: &CommissionEvent, (version, rules): (i32, &Plan)) -> GroupKey {
+    match rules.period_at(first.occurred_at) == key.period {
+        true => GroupKey { version, ..*key },
+        false => *key,
+    }
+}
+
 /// The assignments of agencies and agents, and the versions of every plan that may hold.
 async fn rows(
     tx: &mut Tx,
@@ -183,21 +207,29 @@ async fn rows(
 struct Versions {
     numbers: Vec<i32>,
     plans: Vec<Plan>,
+    /// When each was added.
+    made: Vec<DateTime<Utc>>,
 }
 
 impl Versions {
     /// The version for a deal of this moment. They may differ in how long their periods are: the one
     /// counts that a period of its own leads to; if there is none, the first.
     fn at(&self, moment: DateTime<Utc>) -> (i32, &Plan) {
+        self.among(self.plans.len(), moment)
+    }
+
+    /// The same of the first `count` versions.
+    fn among(&self, count: usize, moment: DateTime<Utc>) -> (i32, &Plan) {
+        let plans = &self.plans[..count];
         let leads_to_itself = |plan: &&Plan| {
             // A lifetime has no beginning of its own; the version counts that held in the deal's month.
             let period = match plan.period_at(moment) {
                 PeriodKey::Lifetime => PeriodKey::of_day(Window::Month, moment.date_naive()),
                 other => other,
             };
-            Plan::version_for(&self.plans, period).is_some_and(|chosen| std::ptr::eq(chosen, *plan))
+            Plan::version_for(plans, period).is_some_and(|chosen| std::ptr::eq(chosen, *plan))
         };
-        let at = self.plans.iter().rposition(|plan| leads_to_itself(&plan)).unwrap_or(0);
+        let at = plans.iter().rposition(|plan| leads_to_itself(&plan)).unwrap_or(0);
         (self.numbers[at], &self.plans[at])
     }
 }

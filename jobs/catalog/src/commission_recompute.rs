@@ -1,26 +1,30 @@
 //! `commission.recompute`: computes all commissions again from the events and holds them against the
-//! ledger.
+//! ledger. What differs raises an alarm; corrections are posted where somebody asks for them.
+
+mod page;
 
 use crate::commission_batch::{BookFault, rebook};
-use crate::commission_entries::{differs, wanted};
-use crate::commission_plans::Plans;
+use crate::commission_entries::differs;
 use crate::fault::OrFail;
-use crate::{Platform, queues};
+use crate::{Platform, alarms, queues};
 use chrono::{DateTime, Utc};
+use page::{Compared, read, read_page};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use switchyard_domain::commission::{CommissionEvent, EventKind, evaluate};
 use switchyard_domain::{AgencyId, AgentId, CommissionEventId};
 use switchyard_queue::{Context, Job, JobError, JobResult, Options, Outcome, QueueName, Retention};
-use switchyard_store::commissions::{self, EventRow, EventState, Group, GroupId, PostedFor};
+use switchyard_store::backups::alarms::{Severity, Wrong};
+use switchyard_store::commissions::{self, PlanId};
 use switchyard_store::ledger::{AccountId, EntryId};
-use switchyard_store::{Db, Result, Scope, Tx};
+use switchyard_store::{Db, Scope};
 
 /// Events that are held in memory at once, but at least one agent's.
 const PAGE: i64 = 10_000;
 /// Differences that are listed; more are only counted.
 const MOST: usize = 1000;
+/// What the keys of these alarms begin with.
+const ALARMS: &str = "commissions.";
 
 /// Computes commissions again from the events; all of them, or an agency's.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -36,8 +40,8 @@ pub struct RecomputeCommissions {
 /// A line that the ledger does not hold as the events have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Whose.
-    pub agent: AgentId,
+    /// Whose; `None`: an entry that is nobody's.
+    pub agent: Option<AgentId>,
     /// The event; `None`: an entry that names none.
     pub event: Option<CommissionEventId>,
     /// That entry.
@@ -51,6 +55,28 @@ pub struct Difference {
     pub booked: i64,
 }
 
+/// A lifetime that is evaluated under another version of its plan than the one of its first deal: deals
+/// came out of order before the first one chose. Posting puts it right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WrongVersion {
+    /// Whose.
+    pub agent: AgentId,
+    /// Of which plan.
+    pub plan: PlanId,
+    /// The version that it stands under.
+    pub stands: i32,
+    /// The version of its first deal.
+    pub first: i32,
+}
+
+impl WrongVersion {
+    /// The lifetime, in words.
+    #[must_use]
+    pub fn what(&self) -> String {
+        format!("the lifetime of agent {} under plan {}", self.agent, self.plan.0)
+    }
+}
+
 /// What a recomputation found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Recomputed {
@@ -60,11 +86,14 @@ pub struct Recomputed {
     pub events: u64,
     /// Lines.
     pub lines: u64,
-    /// Events that wait for their booking, or for their conversion.
+    /// Events that wait for their booking, or for their conversion. An agent of whom a decision waits is left
+    /// out.
     pub waiting: i64,
     /// Differences, at most 1,000.
     pub differences: Vec<Difference>,
-    /// How many there are.
+    /// Lifetimes under a wrong version of their plan, at most 1,000.
+    pub versions: Vec<WrongVersion>,
+    /// How many there are of both.
     pub differing: u64,
     /// Entries that were posted for them.
     pub posted: u64,
@@ -108,23 +137,18 @@ impl Job for RecomputeCommissions {
         };
         let found = recompute(db, self.agency, self.post, now, step).await;
         let found = found.map_err(BookFault::into_job_error)?;
-        if self.post && found.left > 0 {
-            return Err(JobError::permanent(format!(
-                "{} differences between the ledger and the events are left after posting; look with \
-                 `switchyard commission recompute`, and `switchyard commission explain` tells of each",
-                found.left
-            )));
+        let wrong = found.wrong(self.post);
+        // What one agency's books hold says nothing of the others'; who asked for it reads the job.
+        if self.agency.is_none() {
+            let mut tx = db.begin_job(cx.job()).await.or_fail()?;
+            alarms::keep(&mut tx, cx, ALARMS, &wrong).await?;
+            tx.commit().await.or_fail()?;
         }
-        if found.differing > 0 && !self.post {
-            let first = found.differences.first().map(|d| format!(", the first at {}", d.what()));
-            return Err(JobError::permanent(format!(
-                "the ledger differs from the events in {} places{}; look with `switchyard commission \
-                 recompute`, then post corrections with --post",
-                found.differing,
-                first.unwrap_or_default()
-            )));
+        match wrong.into_iter().find(|w| w.severity == Severity::Critical) {
+            // A dead letter: somebody has to look, and trying again finds the same.
+            Some(wrong) => Err(JobError::permanent(wrong.text)),
+            None => Ok(Outcome::DoneWith(serde_json::to_value(&found).or_fail()?)),
         }
-        Ok(Outcome::DoneWith(serde_json::to_value(&found).or_fail()?))
     }
 }
 
@@ -163,6 +187,15 @@ pub async fn recompute(
     let mut tx = db.begin(Scope::Platform).await?;
     let open = commissions::backlog(&mut tx).await?;
     all.waiting = open.pending + open.waiting;
+    let mut nobodys = Compared::default();
+    for (entry, amounts) in commissions::posted_for_nobody(&mut tx, agency).await? {
+        let all_of_it = differs(&BTreeMap::new(), Some(&amounts));
+        nobodys.note(None, None, Some(entry), all_of_it);
+    }
+    if post {
+        all.left += nobodys.found.differing;
+    }
+    all.add(nobodys.found);
     Ok(all)
 }
 
@@ -175,6 +208,41 @@ async fn left(db: &Db, agent: AgentId) -> Result<u64, BookFault> {
 }
 
 impl Recomputed {
+    /// What people are to be told of.
+    fn wrong(&self, posted: bool) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        let mut tell = |key: &str, severity, text| {
+            wrong.push(Wrong { key: format!("{ALARMS}{key}"), severity, text });
+        };
+        if posted && self.left > 0 {
+            let text = format!(
+                "{} differences between the ledger and the events are left after posting; look with \
+                 `switchyard commission recompute`, and `switchyard commission explain` tells of each",
+                self.left
+            );
+            tell("differ", Severity::Critical, text);
+        } else if self.differing > 0 && !posted {
+            let line = self.differences.first().map(Difference::what);
+            let first = line.or_else(|| self.versions.first().map(WrongVersion::what));
+            let first = first.map(|what| format!(", the first at {what}"));
+            let text = format!(
+                "the ledger differs from the events in {} places{}; look with `switchyard commission \
+                 recompute`, then post corrections with --post",
+                self.differing,
+                first.unwrap_or_default()
+            );
+            tell("differ", Severity::Critical, text);
+        }
+        if let Some(first) = self.unusable.first() {
+            let text = format!(
+                "commissions cannot be computed again from the events, the first of {first}; `switchyard \
+                 commission recompute` lists all, `switchyard plans` shows and adds versions"
+            );
+            tell("unusable", Severity::Warning, text);
+        }
+        wrong
+    }
+
     fn add(&mut self, page: Self) {
         self.agents += page.agents;
         self.events += page.events;
@@ -182,168 +250,9 @@ impl Recomputed {
         self.differing += page.differing;
         let room = MOST.saturating_sub(self.differences.len());
         self.differences.extend(page.differences.into_iter().take(room));
+        let room = MOST.saturating_sub(self.versions.len());
+        self.versions.extend(page.versions.into_iter().take(room));
         let room = MOST.saturating_sub(self.unusable.len());
         self.unusable.extend(page.unusable.into_iter().take(room));
-    }
-}
-
-/// Some agents with all that their commissions follow from.
-struct Page {
-    last: AgentId,
-    agents: u64,
-    events: Vec<EventRow>,
-    groups: HashMap<GroupId, Group>,
-    plans: Plans,
-    posted: PostedFor,
-}
-
-/// What a page came to.
-struct Compared {
-    found: Recomputed,
-    /// Every agent with a difference, also where not all are listed.
-    differing: BTreeSet<AgentId>,
-}
-
-async fn read_page(
-    db: &Db,
-    after: Option<AgentId>,
-    agency: Option<AgencyId>,
-) -> Result<Option<Page>> {
-    let mut tx = db.begin(Scope::Platform).await?;
-    // No booking may come between the reading of the events and that of the ledger.
-    commissions::freeze(&mut tx).await?;
-    let agents = commissions::agents_after(&mut tx, after, agency, PAGE).await?;
-    let Some((last, _)) = agents.last().copied() else { return Ok(None) };
-    let own: Vec<AgentId> = agents.iter().filter(|(_, n)| *n > 0).map(|(a, _)| *a).collect();
-    Ok(Some(read(db, &mut tx, last, &own).await?))
-}
-
-/// All of these agents, as one moment has it.
-async fn read(db: &Db, tx: &mut Tx, last: AgentId, own: &[AgentId]) -> Result<Page> {
-    let events = commissions::events_of_agents(tx, own).await?;
-    let groups = commissions::of_agents(tx, own).await?;
-    let posted = commissions::posted_for(tx, own).await?;
-    let agencies = events.iter().map(|row| row.event.agency).collect();
-    let booked_under = groups.iter().map(|g| g.key.plan).collect::<Vec<_>>();
-    // Its own transaction: it may have to write the standard plan.
-    let mut plain = db.begin(Scope::Platform).await?;
-    let of = own.iter().copied().collect();
-    let plans = Plans::load(&mut plain, &agencies, &of, booked_under).await?;
-    plain.commit().await?;
-    let groups = groups.into_iter().map(|g| (g.id, g)).collect();
-    Ok(Page { last, agents: own.len() as u64, events, groups, plans, posted })
-}
-
-impl Page {
-    /// What the events come to, against what the ledger holds.
-    fn compare(mut self) -> Compared {
-        let found = Recomputed { agents: self.agents, ..Recomputed::default() };
-        let mut to = Compared { found, differing: BTreeSet::new() };
-        let counts = |row: &EventRow| matches!(row.state, EventState::Booked | EventState::Refused);
-        self.events.retain(|row| counts(row) || row.event.is_decision());
-        let conversions: HashMap<CommissionEventId, GroupId> = self
-            .events
-            .iter()
-            .filter(|row| row.event.kind == EventKind::Converted)
-            .filter_map(|row| Some((row.event.id, row.group.or_else(|| self.placed(&row.event))?)))
-            .collect();
-        let mut decisions: HashMap<AgentId, Vec<CommissionEvent>> = HashMap::new();
-        let mut parts: HashMap<GroupId, Vec<CommissionEvent>> = HashMap::new();
-        for row in std::mem::take(&mut self.events) {
-            let event = row.event;
-            if event.is_decision() {
-                decisions.entry(event.agent).or_default().push(event);
-                continue;
-            }
-            to.found.events += 1;
-            let root = event.of.unwrap_or(event.id);
-            if let Some(group) = conversions.get(&root) {
-                parts.entry(*group).or_default().push(event);
-            }
-        }
-        for (id, events) in parts {
-            self.compare_group(id, events, &decisions, &mut to);
-        }
-        // What is left was booked for events that come to nothing, or are not there.
-        let PostedFor { events, loose } = std::mem::take(&mut self.posted);
-        for (event, posting) in events {
-            to.note(
-                posting.agent,
-                Some(event),
-                None,
-                differs(&BTreeMap::new(), Some(&posting.amounts)),
-            );
-        }
-        for (entry, posting) in loose {
-            to.note(
-                posting.agent,
-                None,
-                Some(entry),
-                differs(&BTreeMap::new(), Some(&posting.amounts)),
-            );
-        }
-        to
-    }
-
-    /// An event that was refused before it had a group.
-    fn placed(&self, event: &CommissionEvent) -> Option<GroupId> {
-        self.plans.place(event).ok().map(|key| key.id())
-    }
-
-    fn compare_group(
-        &mut self,
-        id: GroupId,
-        mut events: Vec<CommissionEvent>,
-        decisions: &HashMap<AgentId, Vec<CommissionEvent>>,
-        to: &mut Compared,
-    ) {
-        let conversions = events.iter().filter(|e| e.kind == EventKind::Converted);
-        let Some(conversion) = conversions.min_by_key(|e| (e.occurred_at, e.id)) else {
-            return;
-        };
-        let agent = conversion.agent;
-        let key = match self.groups.get(&id) {
-            Some(group) => Ok(group.key),
-            None => self.plans.place(conversion),
-        };
-        events.extend(decisions.get(&agent).into_iter().flatten().cloned());
-        let rules = key.and_then(|key| self.plans.rules(&key).map(|plan| (key, plan)));
-        let lines = rules.and_then(|(_, plan)| evaluate(plan, &events).map_err(|f| f.to_string()));
-        let lines = match lines {
-            Ok(evaluation) => evaluation.lines,
-            Err(why) => {
-                to.found.unusable.push(format!("{agent}: {why}"));
-                // That it cannot be computed does not make what is booked for it wrong.
-                for event in &events {
-                    self.posted.events.remove(&event.id);
-                }
-                return;
-            }
-        };
-        to.found.lines += lines.len() as u64;
-        for line in lines {
-            let held = self.posted.events.remove(&line.event);
-            let differing = differs(&wanted(&line), held.as_ref().map(|held| &held.amounts));
-            to.note(agent, Some(line.event), None, differing);
-        }
-    }
-}
-
-impl Compared {
-    fn note(
-        &mut self,
-        agent: AgentId,
-        event: Option<CommissionEventId>,
-        entry: Option<EntryId>,
-        differing: Vec<(AccountId, i64, i64)>,
-    ) {
-        for (account, computed, booked) in differing {
-            self.differing.insert(agent);
-            self.found.differing += 1;
-            if self.found.differences.len() < MOST {
-                let difference = Difference { agent, event, entry, account, computed, booked };
-                self.found.differences.push(difference);
-            }
-        }
     }
 }

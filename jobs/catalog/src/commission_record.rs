@@ -6,7 +6,7 @@ use crate::line::Cause;
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::json;
 use switchyard_domain::commission::{
-    CommissionEvent, EventKind, KindWord, Label, Remaining, Split, remaining,
+    CommissionEvent, EventKind, KindWord, LARGEST_AMOUNT, Label, Remaining, Split, remaining,
 };
 use switchyard_domain::money::{Currency, Money};
 use switchyard_domain::{AgencyId, AgentId, CommissionEventId, LeadId};
@@ -15,8 +15,6 @@ use switchyard_store::commissions::{self, EventState, RecordFault};
 use switchyard_store::leads::{self, Sale};
 use switchyard_store::{StoreFault, Tx, agents};
 
-/// The largest amount: 10^15 minor units, as of sales.
-pub const LARGEST_AMOUNT: i64 = 1_000_000_000_000_000;
 /// What happened is told of at most ten years late.
 const LATEST: chrono::TimeDelta = chrono::TimeDelta::days(3_660);
 /// Characters of a tier's name.

@@ -8,7 +8,7 @@ pub use enter::{Entered, PORTAL, enter, revise};
 use crate::line::Cause;
 use crate::{LeadFollowUp, conversion};
 use chrono::{DateTime, Utc};
-use switchyard_domain::commission::{CommissionEvent, EventKind};
+use switchyard_domain::commission::{CommissionEvent, EventKind, LARGEST_AMOUNT};
 use switchyard_domain::money::{Currency, Money};
 use switchyard_domain::{
     AgencyId, AgentId, CommissionEventId, FieldFault, FollowUpId, LeadId, LeadState, NoteId,
@@ -34,6 +34,11 @@ pub enum WorkFault {
     /// What is wrong with the lead's fields.
     #[error("{}", FieldFault::sentences(.0))]
     Fields(Vec<FieldFault>),
+    /// A sale of nothing, or of more than is counted.
+    #[error(
+        "a sale is worth 1 to 10^15 minor units, and its fee 0 to 10^15; write the amount anew"
+    )]
+    Amount,
     /// Nobody holds the lead, so nobody can be reminded of it.
     #[error("no agency holds the lead; wait until one does")]
     NotHeld,
@@ -201,6 +206,11 @@ pub struct Deal<'a> {
 }
 
 impl Deal<'_> {
+    fn is_plausible(&self) -> bool {
+        let fee = self.fee_minor.is_none_or(|fee| (0..=LARGEST_AMOUNT).contains(&fee));
+        fee && (1..=LARGEST_AMOUNT).contains(&self.amount_minor)
+    }
+
     /// Whether it is the deal that was told of before. When it was sold may differ: a request that is
     /// sent again says another "now".
     fn is(&self, sale: &Sale, agent: Option<AgentId>) -> bool {
@@ -216,7 +226,7 @@ impl Deal<'_> {
 ///
 /// # Errors
 /// [`WorkFault::NotAccepted`], [`WorkFault::NotItsAgent`], [`WorkFault::NoAgent`],
-/// [`WorkFault::SoldOtherwise`].
+/// [`WorkFault::SoldOtherwise`], [`WorkFault::Amount`].
 pub async fn convert(
     tx: &mut Tx,
     lead: LeadId,
@@ -227,6 +237,9 @@ pub async fn convert(
     let currency: Currency = deal.currency.parse().map_err(|why: String| {
         WorkFault::Fields(vec![FieldFault::new("currency", "unknown_currency", why)])
     })?;
+    if !deal.is_plausible() {
+        return Err(WorkFault::Amount);
+    }
     let lead = locked(tx, lead, by).await?;
     let (LeadState::Accepted, Some(agency)) = (lead.state, lead.agency) else {
         return Err(WorkFault::NotAccepted(lead.state));

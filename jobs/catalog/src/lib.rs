@@ -69,10 +69,12 @@ pub mod outbound;
 pub mod payouts;
 mod platform;
 mod portal_release;
+pub mod portal_rules;
 mod portals_watch;
 pub mod queues;
 mod refusals_expire;
 pub mod replay;
+pub mod samples;
 pub mod statements;
 pub mod tiers;
 mod together;
@@ -90,7 +92,9 @@ pub use commission_book::BookCommission;
 pub use commission_catch_up::CatchUpCommissions;
 pub use commission_close::{CloseFault, ClosePeriod, Closing, month_of};
 pub use commission_payout::CommissionPayout;
-pub use commission_recompute::{Difference, RecomputeCommissions, Recomputed, recompute};
+pub use commission_recompute::{
+    Difference, RecomputeCommissions, Recomputed, WrongVersion, recompute,
+};
 pub use commission_statement::CommissionStatement;
 pub use deliveries_expire::ExpireKeys;
 pub use lead_distribute::DistributeLead;
@@ -183,6 +187,7 @@ pub fn schedules() -> Vec<ScheduleSpec> {
         utc("catch up with commissions", "25 */5 * * * *", CatchUpCommissions::KIND),
         utc("sequence the ledger", "*/10 * * * * *", SequenceLedger::KIND),
         utc("audit the ledger", "0 40 3 * * *", AuditLedger::KIND),
+        utc("recompute commissions", "0 10 4 * * *", RecomputeCommissions::KIND),
         // What arrives within the first two days of a month still counts in the one before. It is made up
         // for if nobody was there at the time: the next firing is a month away.
         ScheduleSpec {

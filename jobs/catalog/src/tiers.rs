@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use switchyard_domain::commission::{
-    Accumulator, CommissionEvent, EventKind, Plan, Progress, progress,
+    Accumulator, CommissionEvent, EventKind, PeriodKey, Plan, Progress, month_forecast, progress,
 };
-use switchyard_domain::money::Currency;
+use switchyard_domain::money::{Currency, Money};
 use switchyard_domain::{AgencyId, AgentId, CommissionEventId};
 use switchyard_store::commissions::{self, GroupKey, PlanId};
 use switchyard_store::{Result, Tx, agents};
@@ -21,7 +21,7 @@ pub struct InPlan {
     /// Which of its versions: the one that the period began with.
     pub version: i32,
     /// Which of its periods, such as `2026-03`.
-    pub period: String,
+    pub period: PeriodKey,
     /// Tier, distance to the next one, and where the period may end.
     pub progress: Progress,
 }
@@ -61,11 +61,18 @@ pub async fn standing(
         found.extend(stands.map(|progress| InPlan {
             plan: key.plan,
             version: key.version,
-            period: key.period.to_string(),
+            period: key.period,
             progress,
         }));
     }
     Ok(found)
+}
+
+/// What the agent's deals of this month may come to: the sum of the forecasts of the plans that count by
+/// months. `None` if none does; then each period's own forecast is what there is.
+#[must_use]
+pub fn this_month(found: &[InPlan]) -> Option<Money> {
+    month_forecast(found.iter().map(|stands| (stands.period, &stands.progress)))
 }
 
 /// Where the agent's next deal would begin, were it the first of its period; `None` for an agent of another
@@ -104,7 +111,7 @@ async fn begun_by_next(
     let totals = Accumulator::open(plan, agent, key.period, &decisions);
     let stands = progress(plan, &totals, currency, now);
     Ok(stands.map(|progress| {
-        let period = key.period.to_string();
-        (key, InPlan { plan: key.plan, version: key.version, period, progress })
+        let (plan, version, period) = (key.plan, key.version, key.period);
+        (key, InPlan { plan, version, period, progress })
     }))
 }

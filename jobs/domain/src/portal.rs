@@ -1,6 +1,6 @@
 //! Everything about a portal except its secrets: who may send, how, and what its fields mean.
 
-use crate::body::{self, BodyFault, LARGEST_BODY, Member, Opened};
+use crate::body::{self, BodyFault, LARGEST_BODY, Member, Opened, Parts};
 use crate::duplicates::DuplicateRule;
 use crate::headers::is_field_name;
 use crate::mapping::{Enrich, Mapping, Path};
@@ -179,6 +179,7 @@ impl PortalSettings {
         self.check_api_key(&mut faults);
         if let Some(scheme) = &self.signature {
             faults.extend(scheme.faults("/signature"));
+            self.check_signed_parts(scheme, &mut faults);
         }
         match &self.delivery_id {
             Some(DeliveryId::Header(name)) => {
@@ -217,6 +218,35 @@ impl PortalSettings {
                  `signature` or `ip_allow`.",
             ));
         }
+    }
+
+    fn check_signed_parts(&self, scheme: &SignatureScheme, faults: &mut Vec<FieldFault>) {
+        if scheme.can_be_replayed() && self.delivery_id.is_none() {
+            let message = "Only members of the body are signed, and nothing says when: whoever saw one \
+                           delivery could send others with it for ever. Say where the time stamp \
+                           stands (`timestamp`), or name what is used once as `delivery_id`.";
+            faults.push(FieldFault::new("/signature", "can_be_replayed", message));
+        }
+        let rows = self.door.body.body_type.is_some_and(|kind| !kind.has_one_member());
+        if rows && scheme.reads_parts() {
+            let message = "A body of rows has no single place for a signature: let the sender put it \
+                           into a header or the query, or send JSON, XML or a form.";
+            faults.push(FieldFault::new("/signature/body", "no_place_for_signature", message));
+        }
+    }
+
+    /// The members of a body, where the signature looks at them.
+    ///
+    /// # Errors
+    /// [`BodyFault`].
+    pub fn parts<'a>(
+        &self,
+        headers: &Headers,
+        body: &'a [u8],
+        limit: usize,
+    ) -> Result<Option<Parts<'a>>, BodyFault> {
+        let wanted = self.signature.as_ref().is_some_and(SignatureScheme::reads_parts);
+        wanted.then(|| body::parts_of(&self.door.body, headers, body, limit)).transpose()
     }
 
     /// Headers that hold credentials and must not be stored.

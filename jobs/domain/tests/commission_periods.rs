@@ -5,13 +5,13 @@ use serde_json::json;
 use switchyard_domain::commission::EventKind::{SplitChanged, TierChanged};
 use switchyard_domain::commission::{
     Accumulator, Factor, Percent, PeriodKey, Plan, PlanFault, Quantity, Reason, Window, difference,
-    evaluate, progress,
+    evaluate, month_forecast, progress,
 };
 use switchyard_domain::money::Currency;
 
 #[path = "support/deals.rs"]
 mod deals;
-use deals::{at, deal, event, id, money, plan, reasons, three_tiers, with};
+use deals::{at, deal, event, id, money, plan, reasons, then, three_tiers, with};
 
 #[test]
 fn periods_are_read_back_as_they_are_written() {
@@ -207,6 +207,42 @@ fn the_distance_to_the_next_tier_and_the_forecast() {
         progress(&plan, &found.accumulators[0], Currency::of("EUR").unwrap(), at("2026-11-10"))
             .is_none()
     );
+}
+
+#[test]
+fn the_agents_forecast_keeps_the_splits_that_deals_were_sold_under() {
+    let plan = with("USD", json!({"tiers": three_tiers()}));
+    // 3,000 on the first deal, shared by hand; what is to come is the agent's alone, as the plan says.
+    let half = deals::split(json!([
+        {"to": "agent", "percent": "50"}, {"to": "agency", "percent": "50"}]));
+    let own = then(2, 1, SplitChanged { split: half }, "2026-11-04", "");
+    let found = evaluate(&plan, &[deal(1, "2026-11-03", "100000 USD"), own]).unwrap();
+    let usd = Currency::of("USD").unwrap();
+    let standing = progress(&plan, &found.accumulators[0], usd, at("2026-11-15")).unwrap();
+    let forecast = standing.forecast.clone().unwrap();
+    assert_eq!((forecast.commission, forecast.agent), (money("6000 USD"), money("4500 USD")));
+    // Months add up; a year is none, and there is no sum of nothing.
+    let month: PeriodKey = "2026-11".parse().unwrap();
+    let (both, year) = ([(month, &standing), (month, &standing)], PeriodKey::Year(2026));
+    assert_eq!(month_forecast(both), Some(money("9000 USD")));
+    assert_eq!(month_forecast([(month, &standing), (year, &standing)]), Some(money("4500 USD")));
+    assert_eq!(month_forecast([(year, &standing)]), None);
+}
+
+#[test]
+fn totals_that_lack_the_agents_part_are_computed_anew() {
+    let plan = with("USD", json!({"tiers": three_tiers()}));
+    let deals = [deal(1, "2026-11-03", "150000 USD"), deal(2, "2026-11-10", "1000 USD")];
+    let found = evaluate(&plan, &deals[..1]).unwrap().accumulators.remove(0);
+    let mut stored = serde_json::to_value(&found).unwrap();
+    assert!(stored["totals"]["purses"][0].as_object_mut().unwrap().remove("agent").is_some());
+    let mut earlier: Accumulator = serde_json::from_value(stored).unwrap();
+    assert!(earlier.advance(&plan, &deals[1]).is_none() && earlier.newest == found.newest);
+    assert!(found.clone().advance(&plan, &deals[1]).is_some());
+    // Until then its forecast goes by the split that stands.
+    let usd = Currency::of("USD").unwrap();
+    let forecast = |of: &Accumulator| progress(&plan, of, usd, at("2026-11-10")).unwrap().forecast;
+    assert_eq!(forecast(&earlier), forecast(&found));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use switchyard_domain::commission::EventKind::{
 };
 use switchyard_domain::commission::{
     Accumulator, CommissionEvent, Evaluation, EventKind, Line, Mode, Party, Plan, evaluate,
+    progress,
 };
 use switchyard_domain::money::{Currency, Money};
 use switchyard_domain::{AgentId, CommissionEventId};
@@ -270,6 +271,25 @@ proptest! {
     }
 
     #[test]
+    fn the_forecast_of_a_period_that_is_over_is_what_was_earned(plan in any_plan(), events in any_events()) {
+        let found = evaluate(&plan, &events).unwrap();
+        for of in &found.accumulators {
+            let Some((_, after)) = plan.bounds(of.period) else { continue };
+            for code in CODES {
+                let currency = Currency::of(code).unwrap();
+                let own = |l: &&Line| (l.agent, l.period, l.commission.currency) == (of.agent, of.period, currency);
+                let lines: Vec<&Line> = found.lines.iter().filter(own).collect();
+                let earned: i64 = lines.iter().map(|l| l.commission.minor).sum();
+                let shares = lines.iter().flat_map(|l| &l.shares);
+                let agents: i64 =
+                    shares.filter(|s| s.party == Party::Agent(of.agent)).map(|s| s.amount.minor).sum();
+                let over = progress(&plan, of, currency, after).unwrap().forecast.unwrap();
+                prop_assert_eq!((over.commission.minor, over.agent.minor), (earned, agents));
+            }
+        }
+    }
+
+    #[test]
     fn a_full_refund_leaves_nothing_for_anybody(plan in any_plan(), events in any_events(), pick: prop::sample::Index) {
         let sold: Vec<_> = events.iter().filter(|e| e.kind == Converted).collect();
         prop_assume!(!sold.is_empty());
@@ -339,7 +359,7 @@ proptest! {
         let mut open = Accumulator::open(&plan, agent(false), plan.period_at(hours(1)), &events);
         for event in &events {
             let _ = open.advance(&plan, event);
-            let _ = switchyard_domain::commission::progress(&plan, &open, Currency::of("JPY").unwrap(), hours(30));
+            let _ = progress(&plan, &open, Currency::of("JPY").unwrap(), hours(30));
         }
     }
 }

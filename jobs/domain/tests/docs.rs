@@ -42,9 +42,14 @@ fn settings_in_the_text_are_accepted() {
             let Ok(value) = serde_json::from_str::<Value>(code) else { continue };
             let signed = json!({"scheme": "github"});
             let settings = match value.as_object().unwrap().keys().next().unwrap().as_str() {
-                "in" if value["in"] == "signature" || value["name"] == "X-Time" => json!({
-                    "signature": {"scheme": "hmac", "header": "X", "timestamp": value,
-                        "string_to_sign": "{ts}.{body}"}}),
+                "in" if value["in"] == "signature"
+                    || value["name"] == "X-Time"
+                    || value["path"].is_string() =>
+                {
+                    json!({
+                        "signature": {"scheme": "hmac", "header": "X", "timestamp": value,
+                            "string_to_sign": "{ts}.{body}"}})
+                }
                 "in" => json!({"api_key": value, "signature": signed}),
                 "scheme" => json!({ "signature": value }),
                 "header" if value["reply_header"].is_string() => {

@@ -3,7 +3,7 @@
 use crate::options::{DEFAULT_ATTEMPTS, Due, Replaces, Unique};
 use crate::{
     Context, Fence, JobId, JobResult, LaneId, Membership, Options, Place, QueueName, TraceContext,
-    WorkerId, digest,
+    UniqueKey, UniqueUntil, WorkerId, digest, kind_name, stored_kind,
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -23,6 +23,11 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// Earlier names that are still accepted.
     const ALIASES: &'static [&'static str] = &[];
+    /// The version of the arguments and of what is done with them, from 1 on. A program of a higher one
+    /// leaves jobs to enqueue that older programs do not take: they wait for a worker that knows the version.
+    const VERSION: u16 = 1;
+    /// The oldest version that this one still runs. See [`Job::upgrade`].
+    const READS_FROM: u16 = 1;
     /// One sentence for operators.
     const ABOUT: &'static str;
     /// The queue it waits in.
@@ -47,6 +52,14 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Options that follow from the arguments.
     fn options(&self) -> Options {
         Options::new()
+    }
+
+    /// The arguments of an older version, `from`, as this one has them. Without it they are read as
+    /// they are: a new field that has a default needs nothing more.
+    #[must_use]
+    fn upgrade(args: Value, from: u16) -> Value {
+        let _ = from;
+        args
     }
 
     /// Does the work. Must be idempotent: after a crash it runs again.
@@ -93,7 +106,7 @@ impl Retention {
 pub struct NewJob {
     /// Made by the caller, so that it is known before the insert.
     pub id: JobId,
-    /// See [`Job::KIND`].
+    /// The stored kind: [`Job::KIND`], and behind it the version if that is not the first.
     pub kind: Cow<'static, str>,
     /// Queue name.
     pub queue: Cow<'static, str>,
@@ -113,7 +126,7 @@ pub struct NewJob {
     pub encrypted: bool,
     /// Tenant scope; `None` is the platform's.
     pub tenant: Option<Uuid>,
-    /// `kind` and key, see [`Options::unique_by`].
+    /// Kind and key as one text, see [`Options::unique_by`] and [`UniqueKey`].
     pub unique_key: Option<String>,
     /// The key is held this long instead of while the job is open.
     pub unique_for: Option<Duration>,
@@ -149,7 +162,8 @@ impl NewJob {
     pub fn with_options<J: Job>(job: &J, options: Options) -> Result<Self, serde_json::Error> {
         let args = serde_json::to_value(job)?;
         let options = options.or_of_kind(J::MAX_ATTEMPTS, J::DEADLINE);
-        let job = Self::raw(J::KIND, J::QUEUE.0, J::TIMEOUT, args, options);
+        let kind = stored_kind(J::KIND, J::VERSION);
+        let job = Self::raw(kind, J::QUEUE.0, J::TIMEOUT, args, options);
         Ok(Self { encrypted: J::ENCRYPTED, ..job })
     }
 
@@ -171,7 +185,10 @@ impl NewJob {
         let max_attempts = options.max_attempts.unwrap_or(DEFAULT_ATTEMPTS);
         Self {
             id: JobId::new(),
-            unique_key: options.unique.map(|unique| unique_key(&kind, &unique.text(&args))),
+            unique_key: options.unique.map(|unique| {
+                let key = &*unique.text(&args);
+                UniqueKey { kind: kind_name(&kind), until: options.unique_until, key }.to_string()
+            }),
             unique_for: options.unique_for,
             replaces: options.replaces,
             kind,
@@ -193,10 +210,24 @@ impl NewJob {
         }
     }
 
-    /// The same with this unique key, as [`Options::unique_by`] makes it.
+    /// The same with this unique key, as [`Options::unique_by`] makes it; kept as long as the one that it
+    /// had.
     #[must_use]
     pub fn unique_by(mut self, key: impl Serialize) -> Self {
-        self.unique_key = Some(unique_key(&self.kind, &serde_json::json!(key).to_string()));
+        let until = self.unique_key.as_deref().map(|key| UniqueKey::read(key).until);
+        let (kind, until) = (kind_name(&self.kind), until.unwrap_or_default());
+        let key = &*serde_json::json!(key).to_string();
+        self.unique_key = Some(UniqueKey { kind, until, key }.to_string());
+        self
+    }
+
+    /// The same with its unique key, if it has one, kept until then; see [`Options::unique_until`].
+    #[must_use]
+    pub fn unique_until(mut self, until: UniqueUntil) -> Self {
+        if let Some(key) = &mut self.unique_key {
+            *key = UniqueKey { until, ..UniqueKey::read(key) }.to_string();
+        }
+        self.unique_for = None;
         self
     }
 
@@ -226,11 +257,6 @@ impl Unique {
             }
         }
     }
-}
-
-/// A key as it is stored; `engine.enqueue` in the migrations makes the same of a text.
-fn unique_key(kind: &str, key: &str) -> String {
-    format!("{kind} {key}")
 }
 
 /// What an enqueue did.
@@ -293,7 +319,7 @@ pub struct ClaimedJob {
     pub lease: Duration,
     /// Its lane.
     pub lane: LaneId,
-    /// The stored kind (may be an alias).
+    /// The stored kind (may be an alias, and names the version if that is not the first).
     pub kind: String,
     /// The arguments.
     pub args: Value,

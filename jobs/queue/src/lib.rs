@@ -25,6 +25,7 @@ mod store;
 pub mod testing;
 mod trace;
 mod transition;
+mod version;
 mod wake;
 mod workflow;
 
@@ -38,7 +39,7 @@ pub use context::Context;
 pub use counters::{Allowance, Counters, LocalCounters, Refill, Taken};
 pub use ids::{Fence, JobId, LaneId, LimitId, WorkerId};
 pub use job::{ClaimedJob, Enqueued, Job, NewJob, Placement, Retention, SUSPECT_AFTER};
-pub use options::{Options, QueueName, Replaces};
+pub use options::{Options, QueueName, Replaces, UniqueKey, UniqueUntil};
 pub use outbox::Outbox;
 pub use outcome::{ErrorClass, JobError, JobResult, Outcome, Settled};
 pub use progress::{Progress, Report};
@@ -56,6 +57,7 @@ pub use store::{
 };
 pub use trace::TraceContext;
 pub use transition::{JobEvent, Transition, transitions};
+pub use version::{kind_name, kind_version, stored_kind};
 pub use wake::{Wake, WakeError, WakeToken};
 pub use workflow::{
     FailurePolicy, MOST_EDGES, MOST_NODES, Membership, Plan, StartedWorkflow, Step, Workflow,

@@ -1,8 +1,9 @@
 //! How one job is to be run: where, when, how often, and what makes it unique.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -39,6 +40,91 @@ pub(crate) enum Unique {
     Fields(Vec<String>),
 }
 
+/// How long a job keeps its unique key: in which states it is the one that stands.
+///
+/// It is part of the key: the same key kept for another while is another key, also in a release that
+/// changes its mind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UniqueUntil {
+    /// While it has not begun: until a worker takes it for the first time. What is enqueued after that is
+    /// a job of its own, so nothing that changed since is missed. A job that is tried again does
+    /// not take its key back: it may wait beside another one.
+    Start,
+    /// While it is open: until it completes, is cancelled or becomes a dead letter.
+    #[default]
+    Finish,
+}
+
+impl UniqueUntil {
+    /// All, the shortest first.
+    pub const ALL: [Self; 2] = [Self::Start, Self::Finish];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Finish => "finish",
+        }
+    }
+
+    /// What stands before a stored key, behind its kind; the usual has nothing. Keys are JSON or
+    /// hashes, so none begins so by itself. `engine.take_key` in the migrations reads it.
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Start => "start:",
+            Self::Finish => "",
+        }
+    }
+}
+
+impl fmt::Display for UniqueUntil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for UniqueUntil {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|until| until.as_str() == word);
+        found.ok_or_else(|| format!("`{word}` is neither `start` nor `finish`"))
+    }
+}
+
+/// A unique key as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueKey<'a> {
+    /// The kind's name, without a version: jobs of two versions share their keys.
+    pub kind: &'a str,
+    /// How long it is kept.
+    pub until: UniqueUntil,
+    /// JSON, or a hash.
+    pub key: &'a str,
+}
+
+impl<'a> UniqueKey<'a> {
+    /// Takes a stored key apart.
+    #[must_use]
+    pub fn read(stored: &'a str) -> Self {
+        let (kind, rest) = stored.split_once(' ').unwrap_or(("", stored));
+        let (until, key) = match rest.strip_prefix(UniqueUntil::Start.mark()) {
+            Some(key) => (UniqueUntil::Start, key),
+            None => (UniqueUntil::Finish, rest),
+        };
+        Self { kind, until, key }
+    }
+}
+
+/// `engine.enqueue` in the migrations makes the same of a text.
+impl fmt::Display for UniqueKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.kind, self.until.mark(), self.key)
+    }
+}
+
 /// What a new job changes in the standing one that holds its unique key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replaces {
@@ -63,6 +149,7 @@ pub struct Options {
     pub(crate) partition: String,
     pub(crate) limit_key: String,
     pub(crate) unique: Option<Unique>,
+    pub(crate) unique_until: UniqueUntil,
     pub(crate) unique_for: Option<Duration>,
     pub(crate) replaces: Replaces,
     pub(crate) max_attempts: Option<u16>,
@@ -79,6 +166,7 @@ impl Default for Options {
             partition: String::new(),
             limit_key: String::new(),
             unique: None,
+            unique_until: UniqueUntil::default(),
             unique_for: None,
             replaces: Replaces::default(),
             max_attempts: None,
@@ -148,11 +236,22 @@ impl Options {
         self
     }
 
+    /// In which states the job holds its unique key; without it, while it is open. Of this and
+    /// [`Options::unique_for`] the last that is said counts.
+    ///
+    /// Until [`UniqueUntil::Start`], whoever is told of a standing job may rely on it: that job does not
+    /// begin before the caller's transaction has ended, so it sees what the transaction wrote.
+    #[must_use]
+    pub fn unique_until(mut self, until: UniqueUntil) -> Self {
+        (self.unique_until, self.unique_for) = (until, None);
+        self
+    }
+
     /// The unique key is held for this long from the enqueue, no longer and no shorter, whatever
     /// becomes of the job: "once an hour". Without it the key is held while the job is open.
     #[must_use]
     pub fn unique_for(mut self, period: Duration) -> Self {
-        self.unique_for = Some(period);
+        (self.unique_until, self.unique_for) = (UniqueUntil::Finish, Some(period));
         self
     }
 

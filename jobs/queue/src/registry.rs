@@ -2,11 +2,12 @@
 
 use crate::{
     ArgsCipher, ClaimedJob, Clock, Context, Entropy, Job, JobError, JobResult, NewJob, Options,
-    Progress, QueueName, Retention, opened_args,
+    Progress, QueueName, Retention, kind_name, kind_version, opened_args, stored_kind,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 type RunFn<S> =
     Arc<dyn Fn(Value, Context<S>) -> BoxFuture<'static, JobResult> + Send + Sync + 'static>;
-type CheckFn = fn(&Value) -> Result<Options, String>;
+type CheckFn = fn(Value, u16) -> Result<Options, String>;
 
 /// What dashboards, the CLI and documentation show of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,10 @@ pub struct KindInfo {
     pub kind: &'static str,
     /// Earlier names.
     pub aliases: &'static [&'static str],
+    /// The version that it enqueues, and the last that it runs.
+    pub version: u16,
+    /// The first version that it runs.
+    pub reads_from: u16,
     /// One sentence for operators.
     pub about: &'static str,
     /// Where it waits.
@@ -41,6 +46,19 @@ pub struct KindInfo {
     pub encrypted: bool,
 }
 
+impl KindInfo {
+    /// Its name and its earlier ones.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.kind).chain(self.aliases.iter().copied())
+    }
+
+    /// Every stored kind that it runs: its names, in each version.
+    pub fn runs(&self) -> impl Iterator<Item = Cow<'static, str>> {
+        let versions = self.reads_from..=self.version;
+        self.names().flat_map(move |name| versions.clone().map(move |v| stored_kind(name, v)))
+    }
+}
+
 struct Entry<S> {
     info: KindInfo,
     run: RunFn<S>,
@@ -51,6 +69,7 @@ struct Entry<S> {
 pub struct Registry<S> {
     entries: BTreeMap<&'static str, Arc<Entry<S>>>,
     names: BTreeMap<&'static str, &'static str>,
+    runs: BTreeMap<Cow<'static, str>, &'static str>,
     cipher: Option<Arc<dyn ArgsCipher>>,
 }
 
@@ -64,18 +83,22 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
-        Self { entries: BTreeMap::new(), names: BTreeMap::new(), cipher: None }
+        let (entries, names, runs) = <_>::default();
+        Self { entries, names, runs, cipher: None }
     }
 
     /// Adds a kind.
     ///
     /// # Panics
-    /// If its name or one of its aliases is taken: a mistake in the program, seen at start.
+    /// If its name or one of its aliases is taken, or ends as a version does, or its versions make no sense:
+    /// a mistake in the program, seen at start.
     #[must_use]
     pub fn with<J: Job<State = S>>(mut self) -> Self {
         let info = KindInfo {
             kind: J::KIND,
             aliases: J::ALIASES,
+            version: J::VERSION,
+            reads_from: J::READS_FROM,
             about: J::ABOUT,
             queue: J::QUEUE,
             timeout: J::TIMEOUT,
@@ -86,10 +109,14 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             encrypted: J::ENCRYPTED,
         };
         let run: RunFn<S> = Arc::new(|args, cx| run_erased::<J>(args, cx).boxed());
-        for name in std::iter::once(&J::KIND).chain(J::ALIASES) {
+        for name in info.names() {
             let taken = self.names.insert(name, J::KIND);
             assert!(taken.is_none(), "two jobs claim the kind `{name}`");
+            assert!(!name.contains('@'), "`@` in `{name}` would be read as a version");
         }
+        let sound = (1..=J::VERSION).contains(&J::READS_FROM);
+        assert!(sound, "`{}` reads from version {}, and is {}", J::KIND, J::READS_FROM, J::VERSION);
+        self.runs.extend(info.runs().map(|stored| (stored, J::KIND)));
         let entry = Entry { info, run, check: options_of::<J> };
         self.entries.insert(J::KIND, Arc::new(entry));
         self
@@ -107,23 +134,35 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         self.entries.values().map(|e| &e.info)
     }
 
-    /// Every name under which a job may be stored, aliases included.
+    /// Every stored kind that is known, aliases and versions included.
     #[must_use]
-    pub fn names(&self) -> Vec<&'static str> {
-        self.names.keys().copied().collect()
+    pub fn names(&self) -> Vec<String> {
+        self.runs.keys().map(|stored| stored.clone().into_owned()).collect()
     }
 
-    /// A job given as a name and JSON, checked against the kind's type, with its own options.
+    /// A job given as a name and JSON, checked against the kind's type, with its own options. It is of
+    /// this program's version, by which it was checked, unless the name says an older one.
     ///
     /// # Errors
-    /// A sentence for the caller: the kind is unknown, or the arguments do not fit.
+    /// A sentence for the caller: the kind or its version is unknown, or the arguments do not fit.
     pub fn parse(&self, kind: &str, args: Value) -> Result<NewJob, String> {
-        let entry = self.find(kind).ok_or_else(|| {
+        let name = kind_name(kind);
+        let entry = self.names.get(name).and_then(|known| self.entries.get(known));
+        let entry = entry.ok_or_else(|| {
             let known: Vec<_> = self.entries.keys().copied().collect();
-            format!("`{kind}` is no kind of job; known are {}", known.join(", "))
+            format!("`{name}` is no kind of job; known are {}", known.join(", "))
         })?;
-        let KindInfo { kind, queue, timeout, encrypted, .. } = entry.info;
-        let options = (entry.check)(&args).map_err(|e| misfit(kind, encrypted, &e))?;
+        let KindInfo { kind: known, queue, timeout, encrypted, version, reads_from, .. } =
+            entry.info;
+        let asked = if name == kind { version } else { kind_version(kind) };
+        if !(reads_from..=version).contains(&asked) {
+            return Err(format!(
+                "version {asked} of `{known}` is not known here, only {reads_from} to {version}"
+            ));
+        }
+        let options = (entry.check)(args.clone(), asked);
+        let options = options.map_err(|e| misfit(known, encrypted, &e))?;
+        let kind = stored_kind(known, asked);
         Ok(NewJob { encrypted, ..NewJob::raw(kind, queue.0, timeout, args, options) })
     }
 
@@ -149,13 +188,18 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         Dispatcher { names, kinds, call: Arc::new(call) }
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<Entry<S>>> {
-        self.names.get(name).and_then(|kind| self.entries.get(kind))
+    fn find(&self, stored: &str) -> Option<&Arc<Entry<S>>> {
+        self.runs.get(stored).and_then(|kind| self.entries.get(kind))
     }
 }
 
+/// The arguments of a stored job as this program's version of it has them.
+fn current<J: Job>(args: Value, version: u16) -> Value {
+    if version < J::VERSION { J::upgrade(args, version) } else { args }
+}
+
 async fn run_erased<J: Job>(args: Value, cx: Context<J::State>) -> JobResult {
-    match serde_json::from_value::<J>(args) {
+    match serde_json::from_value::<J>(current::<J>(args, kind_version(&cx.job().kind))) {
         Ok(job) => job.run(&cx).await,
         Err(e) => Err(JobError::permanent(misfit(J::KIND, J::ENCRYPTED, &e))),
     }
@@ -170,8 +214,8 @@ fn misfit(kind: &str, encrypted: bool, why: &dyn std::fmt::Display) -> String {
     }
 }
 
-fn options_of<J: Job>(args: &Value) -> Result<Options, String> {
-    let job = J::deserialize(args).map_err(|e| e.to_string())?;
+fn options_of<J: Job>(args: Value, version: u16) -> Result<Options, String> {
+    let job = J::deserialize(current::<J>(args, version)).map_err(|e| e.to_string())?;
     Ok(job.options().or_of_kind(J::MAX_ATTEMPTS, J::DEADLINE))
 }
 
@@ -182,15 +226,15 @@ type CallFn = dyn Fn(Arc<ClaimedJob>, CancellationToken, Progress) -> BoxFuture<
 /// A registry with its state: runs any registered job.
 #[derive(Clone)]
 pub struct Dispatcher {
-    names: Vec<&'static str>,
+    names: Vec<String>,
     kinds: Vec<KindInfo>,
     call: Arc<CallFn>,
 }
 
 impl Dispatcher {
-    /// Every name under which a job of this program may be stored.
+    /// Every stored kind that this program runs.
     #[must_use]
-    pub fn names(&self) -> &[&'static str] {
+    pub fn names(&self) -> &[String] {
         &self.names
     }
 

@@ -4,7 +4,7 @@
 use crate::{
     ClaimedJob, Context, Entropy, ErrorClass, Fence, Job, JobError, JobId, JobResult, JobState,
     LaneId, ManualClock, NewJob, Options, Outcome, QueueName, Registry, RetryPolicy, SeededEntropy,
-    TraceContext, WakeToken, WorkerId,
+    TraceContext, UniqueKey, UniqueUntil, WakeToken, WorkerId,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -206,7 +206,7 @@ fn a_job_given_by_name_gets_the_options_of_its_type() {
         assert_eq!(job.kind, "greet", "an alias is stored under the permanent name");
         assert_eq!(job.queue, "talk");
         assert_eq!(job.partition, "Ada");
-        assert_eq!(job.unique_key.as_deref(), Some(r#"greet "Ada""#));
+        assert_eq!(job.unique_key.as_deref(), Some(r#"greet "Ada""#), "without an earlier name");
         assert_eq!((job.max_attempts, job.priority), (3, -1));
         assert_eq!(job.timeout, Duration::from_secs(7));
     }
@@ -260,6 +260,108 @@ fn options_keep_their_bounds() {
     assert_eq!((fixed.delay, fixed.run_at), (None, Some(at)), "what was said last counts");
     let plain = raw(Options::new());
     assert_eq!((plain.priority, plain.max_attempts, plain.unique_key), (0, 20, None));
+}
+
+/// What `greet` became: the second version calls its field otherwise, and greets in a language.
+#[derive(Serialize, Deserialize)]
+struct GreetAnew {
+    who: String,
+    #[serde(default)]
+    language: String,
+}
+
+impl Job for GreetAnew {
+    type State = Heard;
+
+    const KIND: &'static str = "greet";
+    const ALIASES: &'static [&'static str] = &["hello"];
+    const VERSION: u16 = 3;
+    const READS_FROM: u16 = 1;
+    const ABOUT: &'static str = "Says hello.";
+    const QUEUE: QueueName = QueueName("talk");
+
+    fn options(&self) -> Options {
+        Options::new().unique_by(&self.who)
+    }
+
+    fn upgrade(mut args: serde_json::Value, from: u16) -> serde_json::Value {
+        if from == 1 {
+            args["who"] = args["name"].take();
+        }
+        args
+    }
+
+    async fn run(self, cx: &Context<Heard>) -> JobResult {
+        let said = format!("{}/{}", self.who, self.language);
+        cx.state().lock().unwrap_or_else(|e| e.into_inner()).push(said);
+        Ok(Outcome::Done)
+    }
+}
+
+#[tokio::test]
+async fn a_program_runs_the_versions_that_it_knows_and_no_other() {
+    let anew = || Registry::new().with::<GreetAnew>();
+    let job = GreetAnew { who: "Ada".to_owned(), language: "pl".to_owned() };
+    let new = NewJob::of(&job).expect("JSON");
+    assert_eq!(new.kind, "greet@3");
+    assert_eq!(new.unique_key.as_deref(), Some(r#"greet "Ada""#), "all versions share it");
+
+    assert_eq!(registry().names(), ["greet", "hallo", "hello"]);
+    let names = ["greet", "greet@2", "greet@3", "hello", "hello@2", "hello@3"];
+    assert_eq!(anew().names(), names);
+    let heard = Heard::default();
+    let clock = Arc::new(ManualClock::at(chrono::Utc::now()));
+    let dispatcher = anew().bind(heard.clone(), clock, Arc::new(SeededEntropy::new(1)));
+    let stop = CancellationToken::new;
+    for (kind, args) in [
+        ("greet", json!({"name": "Eve"})),
+        ("hello@2", json!({"who": "Bob"})),
+        ("greet@3", json!({"who": "Ada", "language": "pl"})),
+    ] {
+        let result = dispatcher.run(claimed(kind, args), stop()).await;
+        assert!(matches!(result, Ok(Outcome::Done)), "{kind}: {result:?}");
+    }
+    assert_eq!(*heard.lock().expect("nobody panicked"), ["Eve/", "Bob/", "Ada/pl"]);
+    let later = dispatcher.run(claimed("greet@4", json!({"who": "Ada"})), stop()).await;
+    assert_eq!(later.expect_err("not known").class(), ErrorClass::Lost);
+
+    // By name: what this program checked is of its version, unless an older one is asked for.
+    let given = |kind, args| anew().parse(kind, args).map(|job| job.kind);
+    assert_eq!(given("hello", json!({"who": "Ada"})).as_deref(), Ok("greet@3"));
+    assert_eq!(given("greet@2", json!({"who": "Ada"})).as_deref(), Ok("greet@2"));
+    assert!(given("greet", json!({"name": "Ada"})).is_err(), "the first version's arguments");
+    let unknown = given("greet@4", json!({"who": "Ada"})).expect_err("not known");
+    assert_eq!(unknown, "version 4 of `greet` is not known here, only 1 to 3");
+}
+
+#[test]
+fn a_key_says_how_long_it_is_kept() {
+    let raw = |options| NewJob::raw("k@2", "q", Duration::from_secs(30), json!({"a": 1}), options);
+    let by = || Options::new().unique_by("x y");
+    let key = |options| raw(options).unique_key.unwrap_or_default();
+    assert_eq!(key(by()), r#"k "x y""#);
+    assert_eq!(key(by().unique_until(UniqueUntil::Start)), r#"k start:"x y""#);
+    let all = Options::new().unique_by_args().unique_until(UniqueUntil::Start);
+    assert!(key(all).starts_with("k start:sha256:"));
+    for until in UniqueUntil::ALL {
+        let stored = key(by().unique_until(until));
+        let read = UniqueKey::read(&stored);
+        assert_eq!((read.kind, read.until, read.key), ("k", until, r#""x y""#));
+        assert_eq!(until.as_str().parse(), Ok(until));
+        // Another key in its place is kept as long; another while is another key.
+        let other = raw(by().unique_until(until)).unique_by("z");
+        assert_eq!(UniqueKey::read(other.unique_key.as_deref().unwrap()).until, until);
+        let until = UniqueUntil::Finish;
+        let changed = raw(by().unique_until(UniqueUntil::Start)).unique_until(until);
+        assert_eq!(changed.unique_key, raw(by().unique_until(until)).unique_key);
+    }
+    // A key that looks like a mark is JSON, and so it is none.
+    let odd = key(Options::new().unique_by("start:x"));
+    assert_eq!(UniqueKey::read(&odd).until, UniqueUntil::Finish);
+    let hour = Duration::from_secs(3600);
+    let held = raw(by().unique_until(UniqueUntil::Start).unique_for(hour));
+    assert_eq!((held.unique_for, held.unique_key.as_deref()), (Some(hour), Some(r#"k "x y""#)));
+    assert_eq!(raw(by().unique_for(hour).unique_until(UniqueUntil::Start)).unique_for, None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod plans;
 mod portals;
 mod search;
 
-pub(super) use backup::{Backup, Release, Restore, Taking};
+pub(super) use backup::{ArchiveWhich, Backup, Release, Restore, Taking, Verify};
 pub(super) use commission::{Commission, CommissionRecord};
 pub(super) use endpoints::{EndpointAdd, Endpoints, ResendArgs};
 pub(super) use enqueue::Enqueue;
@@ -122,7 +122,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Endpoints,
     },
-    /// Commissions: recompute, close a month, audit the ledger, explain an entry
+    /// Commissions: explain, record what became of a deal, recompute, close a month, audit and prove entries
     Commission {
         #[command(subcommand)]
         command: Commission,

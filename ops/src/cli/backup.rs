@@ -4,6 +4,7 @@ mod bars;
 mod listing;
 mod restore;
 mod status;
+mod verify;
 
 pub(super) use restore::{release, restore};
 
@@ -14,6 +15,7 @@ use crate::Fault;
 use crate::backups::{self, LocalKeys};
 use crate::compose::Base;
 use crate::config::{Config, Needs};
+use crate::folder::Folder;
 use bars::Bars;
 use chrono::Utc;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,7 +26,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use switchyard_backup::keys::seal_passphrase;
 use switchyard_backup::prune::prune;
-use switchyard_backup::verify::{Depth, Which, verify};
 use switchyard_backup::{BackupFault, Vault, copy};
 use switchyard_catalog::backup::{self as catalog, Backups, RunFault};
 use switchyard_store::backups::runs::{Came, RunKind};
@@ -46,12 +47,10 @@ pub(super) async fn run(global: &Global, command: &Backup, output: Output) -> Re
             let vault = opened(&load(global, Vec::new(), NO_DATABASE)?, *second)?;
             listing::list(&vault, output).await
         }
-        Backup::Verify { id, second, .. } => {
-            let vault = opened(&load(global, Vec::new(), NO_DATABASE)?, *second)?;
-            verified(&vault, id.as_deref(), output).await
-        }
+        Backup::Verify(args) => verify::run(global, args, output).await,
         Backup::Prune { dry_run, second } => pruned(global, *dry_run, *second, output).await,
-        Backup::Keygen { out, passphrase } => {
+        Backup::Keygen { keep: Some(folder), .. } => keep(folder, output),
+        Backup::Keygen { out, passphrase, .. } => {
             keygen(global, out.as_deref(), *passphrase, output).await
         }
         Backup::Status => status::status(global, output).await,
@@ -162,24 +161,6 @@ async fn of_kind(
     }
 }
 
-async fn verified(vault: &Vault, id: Option<&str>, output: Output) -> Result<(), Failure> {
-    let what = match id {
-        Some(id) => Which::One(id.parse().map_err(|e: String| usage(e))?),
-        None => Which::All,
-    };
-    let depth = if vault.keys.can_read() { Depth::Contents } else { Depth::Stored };
-    let bars = Bars::new(output);
-    let done = verify(vault, &what, depth, &bars).await;
-    bars.end();
-    let done = done.map_err(backups::fault)?;
-    let value = catalog::told::verified(&done);
-    output.answer(&value, || listing::facts(&value));
-    match done.into_sound() {
-        Ok(_) => Ok(()),
-        Err(fault) => Err(backups::fault(fault).into()),
-    }
-}
-
 fn usage(what: impl Into<String>) -> Failure {
     Failure::Usage(Fault::new("backup", what).remedy("`switchyard backup list` shows them"))
 }
@@ -238,6 +219,25 @@ async fn keygen(
             keys.signing_key,
             keys.drill_identity,
         )
+    });
+    Ok(())
+}
+
+/// Keys in a folder, as `up` keeps them.
+fn keep(folder: &Path, output: Output) -> Result<(), Failure> {
+    let folder = Folder::take(folder)?;
+    let (keys, made) = LocalKeys::make(&folder)?;
+    let file = folder.path().join(backups::KEYS);
+    let identity = folder.path().join(backups::IDENTITY);
+    let there = identity.exists().then_some(&identity);
+    let answer = json!({ "recipients": keys.recipients, "made": made, "keys_file": file, "identity_file": there });
+    output.answer(&answer, || {
+        let what = if made { "made" } else { "there already" };
+        let warning = there.map(|path| {
+            let path = path.display();
+            format!("\nTake {path} elsewhere: it reads every backup, and none of these machines needs it.")
+        });
+        format!("the keys are {what}: backup.keys_file = \"{}\"{}", file.display(), warning.unwrap_or_default())
     });
     Ok(())
 }

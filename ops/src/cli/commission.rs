@@ -60,7 +60,8 @@ async fn again(
     let found = recompute(&base.db, agency, post, Utc::now(), |_| {}).await.map_err(not_booked)?;
     output.answer(&found, || {
         let cells = found.differences.iter().map(|d| {
-            let ids = [d.agent.to_string(), d.what(), d.account.0.to_string()];
+            let agent = d.agent.map_or_else(|| "nobody".to_owned(), |agent| agent.to_string());
+            let ids = [agent, d.what(), d.account.0.to_string()];
             ids.into_iter().chain([d.computed.to_string(), d.booked.to_string()]).collect()
         });
         let rows: Vec<Vec<String>> = cells.collect();
@@ -75,13 +76,17 @@ async fn again(
             if post { found.left } else { found.differing },
             found.waiting
         );
-        let unusable: String =
-            found.unusable.iter().map(|why| format!("\nnot computed: {why}")).collect();
+        let versions = found.versions.iter().map(|v| {
+            let (what, stands, first) = (v.what(), v.stands, v.first);
+            format!("\n{what} stands under version {stands}; its first deal has version {first}")
+        });
+        let unusable = found.unusable.iter().map(|why| format!("\nnot computed: {why}"));
+        let beside: String = versions.chain(unusable).collect();
         match rows.is_empty() {
-            true => head + &unusable,
+            true => head + &beside,
             false => {
                 let columns = ["AGENT", "WHAT", "ACCOUNT", "COMPUTED", "BOOKED"];
-                format!("{head}{unusable}\n\n{}", table(&columns, &rows))
+                format!("{head}{beside}\n\n{}", table(&columns, &rows))
             }
         }
     });

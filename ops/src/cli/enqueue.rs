@@ -115,6 +115,7 @@ fn request(args: &Enqueue) -> Result<NewJobRequest, Failure> {
         deadline_seconds: time("deadline", &args.deadline)?,
         unique_key: args.unique_key.clone(),
         unique_for_seconds: time("unique_for", &args.unique_for)?,
+        unique_until: args.unique_until,
         replace_args: args.replace_args,
         replace_run_at: args.replace_run_at,
         tenant: args.tenant,

@@ -237,9 +237,6 @@ async fn convert(base: &Base, args: &LeadsConvert, output: Output) -> Result<(),
     };
     let amount_minor = minor(&args.amount)?;
     let fee_minor = args.fee.as_ref().map(minor).transpose()?;
-    if amount_minor < 1 || fee_minor.is_some_and(|fee| fee < 0) {
-        return Err(Fault::new("amount", "the amount is above zero, the fee not below").into());
-    }
     let deal = Deal {
         amount_minor,
         fee_minor,

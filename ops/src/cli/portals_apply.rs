@@ -9,7 +9,7 @@ use crate::compose::Base;
 use crate::portal_file::{FileFault, PortalFile};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use switchyard_domain::portal::ApiKeyPlace;
+use switchyard_catalog::portal_rules::{self, Given, Lack};
 use switchyard_domain::secrets::{
     MasterKey, PORTAL_ENRICH, PORTAL_SIGNING, credential_matches, hash_api_key, hash_credential,
     new_api_key,
@@ -140,11 +140,8 @@ fn plan(
         faults.push(fault);
     }
     let stored = stands.and_then(|p| p.verify_token_hash.as_ref());
-    let asks = file.settings.door.handshake.as_ref().is_some_and(|h| h.token.is_some());
-    if asks && stored.is_none() && file.secrets.verify_token.is_none() {
-        let message = "A portal whose `handshake` has a token needs `secrets.verify_token`.";
-        faults.push(FileFault::at("/handshake/token", "required", message));
-    }
+    let lacks = portal_rules::lacks(&file.settings, stands, given(file), key);
+    faults.extend(lacks.into_iter().map(lack));
     if let Some(token) = &file.secrets.verify_token {
         let is = stored.is_some_and(|hash| credential_matches(key, hash, token.expose_secret()));
         match chosen(key, "/secrets/verify_token", token) {
@@ -162,6 +159,34 @@ fn plan(
         plan.changed.push("secrets.enrich_token");
     }
     if faults.is_empty() { Ok(plan) } else { Err(faults) }
+}
+
+fn given(file: &PortalFile) -> Given {
+    Given {
+        api_key: !file.secrets.api_key.is_empty(),
+        signing: file.secrets.signing_text().is_some(),
+        verify_token: file.secrets.verify_token.is_some(),
+    }
+}
+
+fn lack(lack: Lack) -> FileFault {
+    let (at, code, message) = match lack {
+        Lack::SigningSecret => {
+            ("/signature", "required", "A portal that signs needs `secrets.signing`.")
+        }
+        Lack::SecretUnfit => (
+            "/signature",
+            "secret_unfit",
+            "The signing secret that is stored does not fit this scheme; give one in \
+             `secrets.signing`.",
+        ),
+        Lack::VerifyToken => (
+            "/handshake/token",
+            "required",
+            "A portal whose `handshake` has a token needs `secrets.verify_token`.",
+        ),
+    };
+    FileFault::at(at, code, message)
 }
 
 /// A token of the file, sealed, if it is not the one that stands.
@@ -192,13 +217,10 @@ fn api_key(
     key: &MasterKey,
     plan: &mut Plan,
 ) -> Result<(), FileFault> {
-    let given = &file.secrets.api_key;
-    let Some(first) = given.first() else {
-        let takes_key = file.settings.api_key != ApiKeyPlace::None;
-        let has_key = stands.is_some_and(|p| p.api_key_hash.is_some());
-        // Who signs needs a key only if the file says where it stands: then both must hold.
-        let wanted = file.settings.signature.is_none() || file.raw.get("api_key").is_some();
-        if takes_key && !has_key && wanted {
+    let keys = &file.secrets.api_key;
+    let Some(first) = keys.first() else {
+        let named = file.raw.get("api_key").is_some();
+        if portal_rules::needs_key(&file.settings, named, stands, given(file)) {
             let fresh = new_api_key();
             plan.key_hash = Some(hash_api_key(&fresh).to_vec());
             plan.fresh_key = Some(fresh.to_string());
@@ -213,7 +235,7 @@ fn api_key(
     };
     let standing = stands.and_then(|p| p.api_key_hash.as_ref());
     let former = stands.and_then(|p| p.former_key_hash.as_ref());
-    let second = given.get(1);
+    let second = keys.get(1);
     // One key in the file leaves the former one of a rotation its time.
     let settled = is(standing, Some(first)) && (second.is_none() || is(former, second));
     if !settled {
@@ -246,18 +268,8 @@ fn signing(
                 "The settings say nothing about a signature; add `signature` or take this out.";
             Err(FileFault::at(at, "no_signature", message))
         }
-        (Some(scheme), None) if stored.is_some() => {
-            // The scheme may be another one than the secret was stored for.
-            let fits = opened(key, PORTAL_SIGNING, stored)
-                .is_some_and(|text| SigningSecrets::parse(scheme, &text).is_ok());
-            let message = "The signing secret that is stored does not fit this scheme; give one in \
-                           `secrets.signing`.";
-            fits.then_some(()).ok_or_else(|| FileFault::at("/signature", "secret_unfit", message))
-        }
-        (Some(_), None) => {
-            let message = "A portal that signs needs `secrets.signing`.";
-            Err(FileFault::at("/signature", "required", message))
-        }
+        // Whether it needs one is told with whatever else is lacking.
+        (Some(_), None) => Ok(()),
         (Some(scheme), Some(text)) => {
             let secrets = SigningSecrets::parse(scheme, text.expose_secret())
                 .map_err(|e| FileFault::at(at, "invalid_secret", format!("{e}.")))?;

@@ -1,49 +1,15 @@
 //! The sections `backup` and `alarms`: where backups go, with which keys, how often, what is promised,
 //! and who hears of it when it is not kept.
 
+use super::archive::{ArchiveSettings, FIRST, SECOND_ONE, archive};
 use super::reader::Reader;
-use super::{DAY, MINUTE, SECOND, without_password, written_duration};
+use super::{DAY, MINUTE, SECOND, written_duration};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// What an increment is granted until its real duration has been measured.
 pub(crate) const FIRST_GUESS: Duration = Duration::from_secs(60);
-
-/// Where an archive is and how to get in.
-#[derive(Clone, Debug)]
-pub struct ArchiveSettings {
-    /// `s3://bucket/prefix` or a folder.
-    pub place: String,
-    /// Another server than Amazon's: `https://s3.example.com`.
-    pub endpoint: Option<url::Url>,
-    /// The region.
-    pub region: String,
-    /// Who signs in; none: the machine's role.
-    pub access_key: Option<String>,
-    /// The password to it.
-    pub secret_key: Option<SecretString>,
-    /// The server encrypts what it stores, too (SSE-S3).
-    pub sse: bool,
-    /// Days for which the server lets nobody delete what was stored (object lock).
-    pub lock_days: Option<u32>,
-}
-
-impl ArchiveSettings {
-    /// A folder of this machine.
-    #[must_use]
-    pub fn folder(folder: &std::path::Path) -> Self {
-        Self {
-            place: folder.display().to_string(),
-            endpoint: None,
-            region: String::new(),
-            access_key: None,
-            secret_key: None,
-            sse: false,
-            lock_days: None,
-        }
-    }
-}
 
 /// How often what runs.
 #[derive(Clone, Copy, Debug)]
@@ -136,10 +102,10 @@ pub struct AlarmsConfig {
 }
 
 pub(super) fn read(r: &mut Reader) -> BackupConfig {
-    let (archive, sign_in) = archive(r, &FIRST);
-    let (second, _) = self::archive(r, &SECOND_ONE);
+    let (first, sign_in) = archive(r, &FIRST);
+    let (second, _) = archive(r, &SECOND_ONE);
     let config = BackupConfig {
-        archive,
+        archive: first,
         sign_in,
         second,
         recipients: r.get(
@@ -216,77 +182,6 @@ pub(super) fn read(r: &mut Reader) -> BackupConfig {
 }
 
 const POSTGRES: &[&str] = &["postgres", "postgresql"];
-
-/// The keys of one archive's settings.
-struct Names {
-    place: (&'static str, &'static str),
-    endpoint: &'static str,
-    region: &'static str,
-    access_key: &'static str,
-    secret_key: &'static str,
-    sse: &'static str,
-    lock_days: &'static str,
-}
-
-const FIRST: Names = Names {
-    place: ("backup.archive", "Where backups go: s3://bucket/prefix or a folder; not set: none"),
-    endpoint: "backup.archive_endpoint",
-    region: "backup.archive_region",
-    access_key: "backup.archive_access_key",
-    secret_key: "backup.archive_secret_key",
-    sse: "backup.archive_sse",
-    lock_days: "backup.archive_lock_days",
-};
-
-const SECOND_ONE: Names = Names {
-    place: ("backup.second", "A second archive that backups are copied to"),
-    endpoint: "backup.second_endpoint",
-    region: "backup.second_region",
-    access_key: "backup.second_access_key",
-    secret_key: "backup.second_secret_key",
-    sse: "backup.second_sse",
-    lock_days: "backup.second_lock_days",
-};
-
-/// An archive, if its place is set, and how to get in, in any case.
-fn archive(r: &mut Reader, names: &Names) -> (Option<ArchiveSettings>, ArchiveSettings) {
-    let place: Option<String> = r.optional(names.place.0, names.place.1);
-    let endpoint = r.optional(names.endpoint, "Its S3 server, if it is not Amazon's");
-    let region = r.get(names.region, "us-east-1".to_owned(), "Its region");
-    let access_key: Option<String> = r.optional(
-        names.access_key,
-        "Its access key; not set: AWS_* of the environment, or the machine's role",
-    );
-    let secret_key = r.secret(names.secret_key, "The secret to the access key", any);
-    let sse = r.get(names.sse, false, "Whether the S3 server encrypts what it stores, too");
-    let lock_days =
-        r.number(names.lock_days, 0, 0..=36_500, "Days for which nobody can delete; 0: none");
-    if access_key.is_some() != secret_key.is_some() {
-        let key = if access_key.is_some() { names.secret_key } else { names.access_key };
-        if !r.is_faulty(key) {
-            r.fault(key, "is not set, but the other half of the sign-in is", "set both or none");
-        }
-    }
-    if let Some(place) = &place
-        && !place.starts_with("s3://")
-        && place.contains("://")
-    {
-        let shown = without_password(place);
-        let remedy = "write s3://bucket/prefix, or a folder";
-        r.fault(names.place.0, format!("is {shown:?}; that is no archive"), remedy);
-    }
-    let lock_days = (lock_days > 0u32).then_some(lock_days);
-    let sign_in = ArchiveSettings {
-        place: String::new(),
-        endpoint,
-        region,
-        access_key,
-        secret_key,
-        sse,
-        lock_days,
-    };
-    (place.map(|place| ArchiveSettings { place, ..sign_in.clone() }), sign_in)
-}
 
 fn cadence(r: &mut Reader) -> Cadence {
     Cadence {
@@ -425,7 +320,7 @@ impl BackupConfig {
 }
 
 /// What a key looks like is the backups' own affair; they look at it when they are opened.
-fn any(_: &str) -> Option<String> {
+pub(super) fn any(_: &str) -> Option<String> {
     None
 }
 

@@ -14,10 +14,30 @@ pub(super) fn own_backups(folder: &Path) -> Texts {
     let archive = std::path::absolute(LocalKeys::archive(folder)).unwrap_or_default();
     let place = format!("file {}", folder.join(KEYS).display());
     texts.add("backup.archive", archive.display().to_string(), place.as_str());
-    texts.add("backup.recipients", keys.recipients.join(","), place.as_str());
-    texts.add("backup.signing_key", keys.signing_key, place.as_str());
-    texts.add("backup.drill_identity", keys.drill_identity, place);
+    add_keys(&mut texts, keys, &place);
     texts
+}
+
+fn add_keys(texts: &mut Texts, keys: LocalKeys, place: &str) {
+    texts.add("backup.recipients", keys.recipients.join(","), place);
+    texts.add("backup.signing_key", keys.signing_key, place);
+    texts.add("backup.drill_identity", keys.drill_identity, place);
+}
+
+/// The keys of a file that `up` or `keygen --keep` has written.
+pub(super) fn keys_file(path: &Path) -> Result<Texts, ConfigFault> {
+    let place = format!("file {}", path.display());
+    let keys = LocalKeys::of_file(path).map_err(|e| ConfigFault {
+        key: "backup.keys_file".to_owned(),
+        from: place.clone(),
+        problem: format!("cannot be read: {e}"),
+        remedy: format!(
+            "make it with `switchyard backup keygen --keep FOLDER`: it is {KEYS} there"
+        ),
+    })?;
+    let mut texts = Texts::new();
+    add_keys(&mut texts, keys, &place);
+    Ok(texts)
 }
 
 /// What the data folder knows, and what is wrong with its private server's address.

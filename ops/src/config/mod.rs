@@ -1,5 +1,6 @@
 //! The configuration: read from everywhere, checked whole, all faults told at once.
 
+mod archive;
 mod backup;
 mod fault;
 mod folder;
@@ -11,7 +12,8 @@ mod reader;
 mod sources;
 mod value;
 
-pub use backup::{AlarmsConfig, ArchiveSettings, BackupConfig, Cadence, Keep};
+pub use archive::ArchiveSettings;
+pub use backup::{AlarmsConfig, BackupConfig, Cadence, Keep};
 pub use fault::{ConfigFault, ConfigFaults};
 pub use reader::Entry;
 pub(crate) use reader::without_password;
@@ -141,6 +143,14 @@ impl Config {
         let own = !reader.is_set("database.url") && !reader.is_set("backup.archive");
         if own {
             reader.add_below(folder::own_backups(&data_dir));
+        }
+        let about =
+            "A file with the keys of backups, as `switchyard backup keygen --keep` writes it";
+        let keys_file: Option<PathBuf> = reader.optional("backup.keys_file", about);
+        match keys_file.as_deref().map(folder::keys_file) {
+            Some(Ok(keys)) => reader.add_below(keys),
+            Some(Err(fault)) => reader.faults.push(fault),
+            None => {}
         }
         let (known, fault) = folder::read(&data_dir, needs);
         reader.add_below(known);

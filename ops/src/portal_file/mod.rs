@@ -2,20 +2,20 @@
 //! prove it. `docs/portal-files.md` is its reference.
 
 mod document;
-mod expect;
 mod request;
 mod sample;
 mod secret;
 
 pub use document::Document;
-pub use request::{Delivery, deliveries};
-pub use sample::{Outcome, Sample, judge};
+pub use request::deliveries;
 pub use secret::Secrets;
+pub use switchyard_catalog::samples::{Delivery, Outcome, Sample, judge};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use switchyard_api::is_portal_code;
+use switchyard_catalog::samples;
 use switchyard_domain::FieldFault;
 use switchyard_domain::portal::PortalSettings;
 
@@ -156,13 +156,9 @@ impl PortalFile {
     /// # Errors
     /// Every difference from what is expected.
     pub fn check_samples(&self) -> Result<usize, Vec<FileFault>> {
-        let faults: Vec<_> = self
-            .samples
-            .iter()
-            .enumerate()
-            .flat_map(|(n, sample)| sample.faults(n, &self.settings))
-            .collect();
-        if faults.is_empty() { Ok(self.samples.len()) } else { Err(self.document.located(faults)) }
+        samples::check(&self.samples, &self.settings)
+            .map(|()| self.samples.len())
+            .map_err(|f| self.document.located(f.into_iter().map(FileFault::from).collect()))
     }
 }
 

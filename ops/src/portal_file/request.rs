@@ -9,21 +9,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 use std::path::Path;
-use switchyard_domain::Headers;
+use switchyard_catalog::samples::Delivery;
 
 /// The largest body that is generated.
 const MOST_BYTES: usize = 64 << 20;
-
-/// What a sender sends.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Its header fields.
-    pub headers: Headers,
-    /// The body, byte for byte.
-    pub body: Vec<u8>,
-    /// The URL with its query.
-    pub url: Option<String>,
-}
 
 /// The deliveries in a file; `raw` is what a raw body comes with.
 ///

@@ -206,6 +206,28 @@ async fn no_more_goes_back_than_is_left_whatever_it_is_called() {
 }
 
 #[tokio::test]
+async fn there_is_one_forecast_and_it_goes_through_the_tiers() {
+    let front = Front::new().await;
+    let sale = sale(&front).await;
+    book(&front, &sale, sale.event).await;
+    let path = format!("/api/v1/commissions/dashboard?agent={}", sale.agent);
+    let figures = json_of(front.get(&path).bearer_auth(&sale.token), 200).await["data"].clone();
+    assert_eq!(figures["tiers"].as_array().unwrap().len(), 1, "{figures}");
+    let stands = &figures["tiers"][0];
+    let told = &stands["progress"]["forecast"];
+    assert_eq!(figures["forecast"]["minor"], told["agent"]["minor"], "{figures}");
+    assert!(told["method"].as_str().unwrap().starts_with("Pro rata by days"), "{told}");
+    let (so_far, forecast) = (&figures["this_month"]["minor"], &figures["forecast"]["minor"]);
+    assert_eq!(so_far, 5_000);
+    assert!(forecast.as_i64().unwrap() >= 5_000, "{figures}");
+    // The method is the domain's, by the same totals.
+    let (days, day) =
+        (told["period_days"].as_i64().unwrap(), told["elapsed_days"].as_i64().unwrap());
+    let deals = told["total"]["deals"].as_i64().unwrap();
+    assert!((deals * day - days).abs() <= day, "one sale in {day} of {days} days: {told}");
+}
+
+#[tokio::test]
 async fn operators_decide_about_tiers_and_splits() {
     let front = Front::new().await;
     let sale = sale(&front).await;

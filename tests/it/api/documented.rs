@@ -185,3 +185,23 @@ fn every_reference_of_the_document_leads_somewhere() {
         assert!(document.pointer(pointer).is_some(), "{target}");
     }
 }
+
+#[test]
+fn the_manual_of_commissions_names_every_call_and_none_that_is_not_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manual = std::fs::read_to_string(root.join("docs/commissions.md")).unwrap();
+    let document = document();
+    let there: Vec<String> = operations(&document)
+        .iter()
+        .map(|(path, method, _)| format!("`{method} {path}`"))
+        .filter(|call| call.contains("/api/v1/commissions/") || call.contains("/api/v1/leads/"))
+        .collect();
+    for call in &there {
+        assert!(manual.contains(call.as_str()), "the manual lacks {call}");
+    }
+    let rows = manual.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    for call in rows.filter(|row| row.contains(" /api/")) {
+        assert!(there.contains(&format!("`{call}`")), "there is no {call}");
+    }
+    assert!(there.len() >= 25, "{there:?}");
+}

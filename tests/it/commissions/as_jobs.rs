@@ -1,8 +1,10 @@
 //! The ledger's chores as what they are: jobs in the queue, run by a worker.
 
-use super::support::Books;
+use super::support::{Books, at, plan};
 use crate::backup::support::{enqueue, until, work};
 use chrono::{Days, Utc};
+use serde_json::json;
+use sqlx::AssertSqlSafe;
 use switchyard_catalog::{
     AuditLedger, ClosePeriod, Platform, RecomputeCommissions, SequenceLedger, month_of,
 };
@@ -10,6 +12,7 @@ use switchyard_domain::ledger::HeadKey;
 use switchyard_domain::secrets::MasterKey;
 use switchyard_providers::Providers;
 use switchyard_queue::{Job, JobState, NewJob};
+use switchyard_store::backups::alarms::{self, Alarm, Severity};
 use switchyard_store::jobs::{self, JobFilter, JobRow};
 use switchyard_store::{Db, ledger};
 
@@ -73,5 +76,88 @@ async fn a_worker_books_sequences_audits_recomputes_and_closes() {
     let (state, error) = run(&db, &again).await;
     assert_eq!(state, JobState::Discarded);
     assert!(error.contains("the ledger differs from the events"), "{error}");
+    working.stop().await;
+}
+
+async fn open(books: &Books) -> Vec<Alarm> {
+    let all = alarms::open(&mut books.platform().await).await.unwrap();
+    all.into_iter().filter(|a| a.key.starts_with("commissions.")).collect()
+}
+
+/// Two deals of a lifetime whose version changes in between, as they stood before the first deal chose it
+/// in whatever order deals came: under version 2, and booked so.
+async fn under_the_later_version() -> Books {
+    let mut lifetime = plan("marginal");
+    lifetime["window"] = "lifetime".into();
+    let books = Books::under(Some(lifetime.clone()), 2).await;
+    lifetime["version"] = 2.into();
+    lifetime["tiers"][0]["rate"] = "30".into();
+    let december = "2026-12-01T00:00:00Z".parse().unwrap();
+    books.version(&lifetime, december).await;
+    books.book(&[books.deal(0, 10_000, at(3, 0)), books.deal(0, 10_000, december)]).await;
+    books.book(&[books.deal(1, 10_000, at(3, 0))]).await;
+    assert_eq!((books.owed(0).await, books.recomputed(false).await.differing), (2 * 210, 0));
+    let mut owner = books.test.owner().await;
+    let versions = "switchyard.commission_plan_versions";
+    let bend = format!(
+        "alter table {versions} disable trigger append_only;
+         create temporary table kept as select * from {versions};
+         update {versions} v set document = k.document from kept k
+           where v.version = 1 and k.version = 2 and k.plan_id = v.plan_id"
+    );
+    sqlx::raw_sql(AssertSqlSafe(bend)).execute(&mut owner).await.unwrap();
+    books.recomputed(true).await;
+    let back = format!(
+        "update {versions} v set document = k.document from kept k
+           where k.version = v.version and k.plan_id = v.plan_id;
+         update switchyard.commission_groups set plan_version = 2"
+    );
+    sqlx::raw_sql(AssertSqlSafe(back)).execute(&mut owner).await.unwrap();
+    assert_eq!((books.owed(0).await, books.owed(1).await), (2 * 2_100, 2_100));
+    books
+}
+
+#[tokio::test]
+async fn a_lifetime_under_a_wrong_version_is_told_of_and_put_right() {
+    let books = under_the_later_version().await;
+    let platform = Platform::new(books.db.clone(), Providers::capture(), "https://x.test/{id}");
+    let working = work(&platform);
+    let again = RecomputeCommissions { agency: None, post: false };
+    let (state, error) = run(&books.db, &again).await;
+    assert_eq!(state, JobState::Discarded);
+    assert!(error.contains("differs from the events in"), "{error}");
+    let alarms = open(&books).await;
+    let [alarm] = &alarms[..] else { panic!("one alarm: {alarms:?}") };
+    assert_eq!((alarm.key.as_str(), alarm.severity), ("commissions.differ", Severity::Critical));
+    assert!(alarm.text.contains("switchyard commission recompute"), "{alarm:?}");
+
+    // What the operator sees: which lifetimes, and each line with both amounts.
+    let said = books.say(&[], &["commission", "recompute"]).await;
+    let told = format!("the lifetime of agent {} under plan", books.agents[0]);
+    assert!(said.code == Some(1) && said.out.contains(&told), "{said:?}");
+    assert!(said.out.contains("stands under version 2; its first deal has version 1"), "{said:?}");
+    let said = books.say(&[], &["--json", "commission", "recompute"]).await.json();
+    let found = &said["versions"][0];
+    assert_eq!(
+        (&found["stands"], &found["first"], &said["posted"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
+    assert!(said["differences"].as_array().unwrap().iter().any(|d| d["computed"] == 210));
+
+    // And does.
+    let said = books.say(&[], &["--json", "commission", "recompute", "--post"]).await;
+    assert_eq!((said.code, &said.json()["left"]), (Some(0), &json!(0)), "{said:?}");
+    assert_eq!((books.owed(0).await, books.owed(1).await), (2 * 210, 210));
+    let corrected = "select count(*) from ledger.entries e where e.kind = 'correction'
+      and e.explanation->'changes'->'before'->>'minor' = '3000'
+      and e.explanation->'changes'->'after'->>'minor' = '300'";
+    assert_eq!(books.count(corrected).await, 3, "the entries that were wrong stay");
+    books.assert_sound().await;
+    assert_eq!(run(&books.db, &again).await, (JobState::Completed, String::new()));
+    assert!(open(&books).await.is_empty(), "the alarm is over");
+    // It goes on from there, also without evaluating anew.
+    books.book(&[books.deal(0, 10_000, at(28, 0))]).await;
+    books.book(&[books.deal(0, 10_000, "2026-12-05T00:00:00Z".parse().unwrap())]).await;
+    assert_eq!((books.owed(0).await, books.recomputed(false).await.differing), (4 * 210, 0));
     working.stop().await;
 }

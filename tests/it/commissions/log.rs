@@ -26,12 +26,12 @@ async fn sign(books: &Books) -> Option<SignedHead> {
     head
 }
 
-async fn audit(books: &Books, seen: &[HeadSeen]) -> AuditReport {
+pub async fn audit(books: &Books, seen: &[HeadSeen]) -> AuditReport {
     ledger::audit(&books.db, Some(key().public()), seen, |_| {}).await.unwrap()
 }
 
 /// Ten entries with places, under two signed heads.
-async fn logged() -> (Books, SignedHead, SignedHead) {
+pub async fn logged() -> (Books, SignedHead, SignedHead) {
     let books = Books::new("marginal").await;
     let deals: Vec<_> = (0..10).map(|n| books.deal(n % 2, 10_000, at(3, n as i64))).collect();
     books.book(&deals[..6]).await;
@@ -46,7 +46,7 @@ async fn logged() -> (Books, SignedHead, SignedHead) {
 }
 
 /// What somebody does who owns the server.
-async fn tamper(books: &Books, statement: &str) {
+pub async fn tamper(books: &Books, statement: &str) {
     let behind = format!(
         "alter table ledger.entries disable trigger all; alter table ledger.postings disable trigger all;
          alter table ledger.log disable trigger all; alter table ledger.heads disable trigger all;
@@ -252,7 +252,7 @@ async fn a_balance_that_was_edited_is_found() {
 }
 
 /// Applies an edit to books and gives what the audit finds that it did not find before.
-async fn found_after(books: &Books, edit: &str) -> Vec<Finding> {
+pub async fn found_after(books: &Books, edit: &str) -> Vec<Finding> {
     assert_eq!(audit(books, &[]).await.findings, [], "before {edit}");
     tamper(books, edit).await;
     audit(books, &[]).await.findings

@@ -3,7 +3,9 @@
 
 mod archived;
 mod as_jobs;
+mod behind;
 mod booking;
+mod by_hand;
 mod decisions;
 mod guarded;
 mod log;

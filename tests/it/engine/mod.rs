@@ -31,6 +31,7 @@ mod slices;
 mod sql_enqueue;
 pub mod support;
 mod uniques;
+mod versions;
 mod why;
 mod workflows;
 mod workflows_many;

@@ -42,6 +42,8 @@ pub fn kind() -> KindInfo {
     KindInfo {
         kind: "k",
         aliases: &["old.k"],
+        version: 1,
+        reads_from: 1,
         about: "",
         queue: QueueName("q"),
         timeout: Duration::from_secs(30),

@@ -4,7 +4,9 @@ use super::support::{Bench, audit, count, failure};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
-use switchyard_queue::{ClaimedJob, Enqueued, JobId, NewJob, Options, Placement, SettleAs};
+use switchyard_queue::{
+    ClaimedJob, Enqueued, JobId, NewJob, Options, Placement, SettleAs, UniqueUntil,
+};
 use switchyard_store::{Scope, jobs, maintenance};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -70,6 +72,110 @@ async fn a_key_for_a_time_is_held_that_long_whatever_becomes_of_the_job() {
     assert_eq!(maintenance::forget_lapsed(&bench.test.db).await.unwrap(), 1);
     assert_eq!(count(&mut owner, "select count(*) from engine.job_uniques").await, 2);
     audit(&mut owner).await;
+}
+
+fn until_start() -> Options {
+    Options::new().unique_by("sync").unique_until(UniqueUntil::Start)
+}
+
+#[tokio::test]
+async fn a_key_until_the_start_is_free_once_its_job_has_begun() {
+    let bench = Bench::new().await;
+    let mut owner = bench.test.owner().await;
+    let first = put(&bench, json!(1), until_start()).await;
+    let same = put(&bench, json!(2), until_start()).await;
+    assert_eq!((same.what, same.id), (Placement::Standing, first.id));
+    assert!(
+        put(&bench, json!(2), Options::new().unique_by("sync")).await.inserted(),
+        "another key"
+    );
+
+    let running = bench.claim(5).await.into_iter().find(|j| j.id == first.id).unwrap();
+    let second = put(&bench, json!(3), until_start().replace_args()).await;
+    assert!(second.inserted(), "what changed since the first began must not be missed");
+    // Tried again it does not take its key back, and what becomes of it frees nobody else's.
+    let again = SettleAs::Retry(Duration::ZERO, failure());
+    assert!(bench.settle(&running, again).await);
+    assert_eq!(put(&bench, json!(4), until_start()).await.id, second.id);
+    sqlx::raw_sql("update engine.jobs set stage = 0, run_at = now() where stage = 1")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let running = bench.claim(5).await.into_iter().find(|j| j.id == first.id).unwrap();
+    assert!(bench.settle(&running, SettleAs::Completed).await);
+    let third = put(&bench, json!(5), until_start().replace_args()).await;
+    // The claim above took the second as well.
+    assert!(third.inserted());
+    assert_eq!(put(&bench, json!(6), until_start().replace_args()).await.what, Placement::Replaced);
+    assert_eq!(args_of(&bench, third.id).await, json!(6));
+    jobs::cancel(&bench.test.db, third.id).await.unwrap();
+    assert!(put(&bench, json!(7), until_start()).await.inserted(), "it went without having begun");
+}
+
+#[tokio::test]
+async fn whoever_is_told_of_a_job_that_has_not_begun_can_rely_on_it() {
+    let bench = Bench::new().await;
+    let first = put(&bench, json!(1), until_start()).await;
+    let mut told = bench.test.db.begin(Scope::Platform).await.unwrap();
+    let answers = told.enqueue_all(vec![with(json!(2), until_start())]).await.unwrap();
+    assert_eq!(answers[0].id, first.id);
+    // Others are told of it at the same time, from SQL as well.
+    assert_eq!(put(&bench, json!(3), until_start()).await.id, first.id);
+    let call = "select id from engine.enqueue('k', queue => 'q', unique_key => 'sync', unique_until => 'start')";
+    let mut owner = bench.test.owner().await;
+    let id: uuid::Uuid = sqlx::query_scalar(call).fetch_one(&mut owner).await.unwrap();
+    assert_eq!(JobId(id), first.id);
+    assert!(bench.claim(1).await.is_empty(), "it would not see what is not committed yet");
+    told.commit().await.unwrap();
+    assert_eq!(bench.claim(1).await.len(), 1);
+    let next: uuid::Uuid = sqlx::query_scalar(call).fetch_one(&mut owner).await.unwrap();
+    assert_ne!(JobId(next), first.id);
+    for wrong in [
+        "select engine.enqueue('k', queue => 'q', unique_key => 'x', unique_until => 'end')",
+        "select engine.enqueue('k', queue => 'q', unique_until => 'start')",
+    ] {
+        let refused = sqlx::raw_sql(wrong).execute(&mut owner).await.expect_err(wrong);
+        assert!(refused.to_string().contains("unique_until is start or finish"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_ask_at_once_one_takes_a_key_whose_job_has_begun() {
+    let bench = Bench::new().await;
+    let key = |n: u32| Options::new().unique_by(n).unique_until(UniqueUntil::Start);
+    let all = |order: &[u32]| order.iter().map(|n| with(json!(n), key(*n))).collect::<Vec<_>>();
+    let up: Vec<u32> = (0..30).collect();
+    let down: Vec<u32> = up.iter().rev().copied().collect();
+    bench.enqueue(all(&up)).await;
+    assert_eq!(bench.claim(30).await.len(), 30);
+    let tasks: Vec<_> = (0..6)
+        .map(|n| {
+            let (db, replace) = (bench.test.db.clone(), n % 3 == 0);
+            let mut jobs = all(if n % 2 == 0 { &up } else { &down });
+            if replace {
+                jobs = jobs
+                    .iter()
+                    .map(|j| {
+                        with(
+                            j.args.clone(),
+                            key(serde_json::from_value(j.args.clone()).unwrap()).replace_args(),
+                        )
+                    })
+                    .collect();
+            }
+            tokio::spawn(async move {
+                let mut tx = db.begin(Scope::Platform).await.unwrap();
+                let answers = tx.enqueue_all(jobs).await.unwrap();
+                tx.commit().await.unwrap();
+                answers.iter().filter(|a| a.inserted()).count()
+            })
+        })
+        .collect();
+    let mut inserted = 0;
+    for task in tasks {
+        inserted += task.await.unwrap();
+    }
+    assert_eq!(inserted, 30);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

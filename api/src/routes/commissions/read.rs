@@ -68,10 +68,11 @@ pub(crate) struct DashboardView {
     this_month: MoneyView,
     /// Booked in the month before.
     last_month: MoneyView,
-    /// What this month comes to if it goes on like this: an estimate, by the days that have passed.
-    forecast: MoneyView,
+    /// What the agent's deals of this month may come to, through the tiers of the plans that count by
+    /// months: the sum of their `progress.forecast.agent` under `tiers`. `null`: no plan does.
+    forecast: Option<MoneyView>,
     /// For each plan whose period runs now: the tier, how much is missing to the next one, and where the
-    /// period may end.
+    /// period may end, with the method as a sentence.
     #[schema(value_type = Vec<Object>)]
     tiers: Vec<Value>,
 }
@@ -105,19 +106,10 @@ async fn dashboard(
             standing: standing.map(StandingView::from),
             this_month: money(booked[0]),
             last_month: money(booked[1]),
-            forecast: money(extrapolated(booked[0], now)),
+            forecast: tiers::this_month(&tiers).map(MoneyView::from),
             tiers: tiers.iter().map(|tier| json!(tier)).collect(),
         },
     ))
-}
-
-/// The whole month at the rate of its days that have begun, rounded down.
-fn extrapolated(so_far: i64, now: DateTime<Utc>) -> i64 {
-    let first = month_of(now);
-    let days = (first + Later::new(1)).signed_duration_since(first).num_days();
-    let begun = i64::from(now.day());
-    let whole = i128::from(so_far) * i128::from(days) / i128::from(begun.max(1));
-    i64::try_from(whole).unwrap_or(so_far)
 }
 
 /// Which leaderboard.
@@ -277,15 +269,6 @@ async fn explain(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_month_is_estimated_by_the_days_that_have_begun() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        assert_eq!(extrapolated(1_000, at("2026-04-10T12:00:00Z")), 3_000);
-        assert_eq!(extrapolated(1_000, at("2026-02-28T23:59:59Z")), 1_000);
-        assert_eq!(extrapolated(-310, at("2026-01-31T00:00:00Z")), -310);
-        assert_eq!(extrapolated(i64::MAX, at("2026-01-01T00:00:00Z")), i64::MAX);
-    }
 
     #[test]
     fn months_are_read_as_they_are_written() {

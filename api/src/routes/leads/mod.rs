@@ -53,6 +53,7 @@ impl From<WorkFault> for ApiError {
             WorkFault::NotHeld => Self::conflict("lead_not_held", message),
             WorkFault::NotAccepted(_) => Self::conflict("lead_not_accepted", message),
             WorkFault::NotItsAgent(_) => Self::unprocessable("not_its_agent", message),
+            WorkFault::Amount => Self::unprocessable("invalid_deal", message),
             WorkFault::NoAgent => Self::unprocessable("agent_missing", message),
             WorkFault::Commission(fault) => Self::internal(fault),
             WorkFault::SoldOtherwise(_) => Self::conflict("already_converted", message),

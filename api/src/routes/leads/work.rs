@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
 use switchyard_catalog::lead_work::{self, Deal, Reminder};
+use switchyard_domain::commission::LARGEST_AMOUNT;
 use switchyard_domain::normalise;
 use switchyard_domain::{AgentId, LeadId};
 use utoipa::ToSchema;
@@ -28,8 +29,6 @@ const LONGEST_REMINDER: usize = 1_000;
 const LONGEST_PRODUCT: usize = 500;
 /// A reminder is at most a year ahead; a sale is told of at most ten years late.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
-/// The largest amount: 10^15 minor units. Sums of ten thousand of them fit 64 bits.
-const LARGEST_AMOUNT: i64 = 1_000_000_000_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()

@@ -1,11 +1,12 @@
 //! Writing changes into files that each stand alone.
 
-use super::{ChunkWriter, Contents, PIECE, lines};
+use super::{ChunkWriter, Contents, PIECE, Parts, lines};
 use crate::change::Change;
 use crate::model::Object;
 use crate::{BackupFault, Vault};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,11 @@ impl ChangeWriter {
     #[must_use]
     pub fn new(vault: &Vault, folder: impl Into<String>) -> Self {
         Self::over(ChunkWriter::new(vault, folder, Contents::Changes))
+    }
+
+    /// The same for a run that may be taken up again, or that takes one up.
+    pub(crate) fn resuming(vault: &Vault, folder: impl Into<String>, parts: &Arc<Parts>) -> Self {
+        Self::over(ChunkWriter::resuming(vault, folder, Contents::Changes, parts))
     }
 
     /// Over files that are set up already.

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod lines;
 pub mod manifest;
 mod parse;
+pub(crate) mod parts;
 mod seal;
 mod unseal;
 
@@ -17,6 +18,7 @@ pub use change_reader::ChangeReader;
 pub use change_writer::{ChangeWriter, Written};
 pub use chunks::{ChunkWriter, Contents};
 pub use manifest::{open_manifest, put_manifest, seal_manifest};
+pub(crate) use parts::Parts;
 pub use seal::{ObjectWriter, write_object};
 pub(crate) use unseal::compare;
 pub use unseal::{PlainReader, read_object};
@@ -26,7 +28,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use switchyard_providers::archive::Archive;
 
-/// How much plaintext goes into one file, in bytes: little enough to send again, enough that a file's own
+/// How much plaintext goes into one file unless told, in bytes: little enough to send again, enough that a file's own
 /// costs do not show.
 pub const CHUNK: u64 = 64 * 1024 * 1024;
 

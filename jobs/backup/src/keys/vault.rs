@@ -1,5 +1,6 @@
 //! Where backups go, and with which keys.
 
+use crate::format::CHUNK;
 use crate::format::manifest::ManifestCache;
 use crate::keys::Keys;
 use std::fmt;
@@ -15,6 +16,8 @@ pub struct Vault {
     pub second: Option<Arc<dyn Archive>>,
     /// The keys.
     pub keys: Arc<Keys>,
+    /// How much plaintext goes into one file, in bytes.
+    pub(crate) file_size: u64,
     /// Manifests that were read and checked, so that a long-lived process reads each once.
     pub(crate) known: Arc<ManifestCache>,
 }
@@ -23,7 +26,15 @@ impl Vault {
     /// An archive, and no second one.
     #[must_use]
     pub fn new(archive: Arc<dyn Archive>, keys: Keys) -> Self {
-        Self { archive, second: None, keys: Arc::new(keys), known: Arc::default() }
+        let (keys, known) = (Arc::new(keys), Arc::default());
+        Self { archive, second: None, keys, file_size: CHUNK, known }
+    }
+
+    /// With files of about this much plaintext, in bytes: less of them is sent again after a kill, but there are
+    /// more of them.
+    #[must_use]
+    pub fn with_file_size(self, bytes: u64) -> Self {
+        Self { file_size: bytes.max(1), ..self }
     }
 
     /// With a second archive, which [`crate::copy::copy`] fills.
@@ -36,7 +47,8 @@ impl Vault {
     #[must_use]
     pub fn of_second(&self) -> Option<Self> {
         let archive = self.second.clone()?;
-        Some(Self { archive, second: None, keys: Arc::clone(&self.keys), known: Arc::default() })
+        let (keys, known) = (Arc::clone(&self.keys), Arc::default());
+        Some(Self { archive, second: None, keys, file_size: self.file_size, known })
     }
 }
 

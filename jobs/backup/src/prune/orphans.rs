@@ -1,6 +1,7 @@
 //! Files that no backup names.
 
 use crate::format::layout;
+use crate::format::parts::NOTE;
 use crate::model::BackupId;
 use crate::shelf::Shelf;
 use chrono::{DateTime, Utc};
@@ -36,7 +37,7 @@ pub(super) fn find(shelf: &Shelf, older_than: DateTime<Utc>) -> Vec<&Entry> {
 
 /// The folder of the backup that a file would belong to; none if it is no file of ours.
 fn folder_of(key: &str) -> Option<&str> {
-    if !key.ends_with(".age") {
+    if !key.ends_with(".age") && !key.ends_with(NOTE) {
         return None;
     }
     let above = match key.split('/').next()? {
@@ -61,6 +62,7 @@ mod tests {
             (format!("full/{id}/data/a.b/0000.copy.gz.age"), format!("full/{id}/")),
             (format!("log/a-1/{id}/0000.changes.gz.age"), format!("log/a-1/{id}/")),
             (format!("diff/{id}/000/0000.changes.gz.age"), format!("diff/{id}/")),
+            (format!("diff/{id}/000/0000.changes.gz.age.part.json"), format!("diff/{id}/")),
         ];
         for (key, folder) in &ours {
             assert_eq!(folder_of(key), Some(folder.as_str()));

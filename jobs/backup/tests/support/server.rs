@@ -59,8 +59,8 @@ impl Server {
         Self::run(folder, settings).await
     }
 
-    /// Runs the server whose data is in a folder.
-    async fn run(folder: PathBuf, settings: &[(&str, &str)]) -> Arc<Self> {
+    /// Runs the server whose data is in the folder `data` of this one, which goes away with it.
+    pub async fn run(folder: PathBuf, settings: &[(&str, &str)]) -> Arc<Self> {
         let (bin, data) = (programs(), folder.join("data"));
         // The shell outlives a test process that is killed: its pipe closes, and it cleans up.
         let mut keeper = command(Path::new("/bin/sh"), account());
@@ -175,6 +175,19 @@ impl Server {
         self.folder.join("data")
     }
 
+    /// The number of its first process, whose children are its backends.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("its number");
+        text.lines().next().and_then(|n| n.parse().ok()).expect("a number")
+    }
+
+    /// A program that is run under the server's account.
+    #[must_use]
+    pub fn beside(program: &str) -> Command {
+        command(Path::new(program), account())
+    }
+
     /// One of PostgreSQL's programs, such as `pg_dump`.
     #[must_use]
     pub fn program(name: &str) -> PathBuf {
@@ -271,7 +284,7 @@ fn programs() -> PathBuf {
 }
 
 /// A new folder that belongs to PostgreSQL's account.
-fn lent_folder() -> PathBuf {
+pub fn lent_folder() -> PathBuf {
     let folder = tempfile::Builder::new().prefix("sy-pg-").tempdir().expect("a folder").keep();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("mode");
     if let Some((uid, gid)) = account() {

@@ -139,11 +139,12 @@ pub fn by_hand(kind: RunKind, asked_by: &str) -> std::result::Result<NewJob, Str
     job.map_err(|e| e.to_string())
 }
 
-/// Enqueues the runs that are due next, each at its time. One that stands already keeps its place.
+/// Enqueues the runs that are due next, each at its time. One that stands already keeps its place. Until its
+/// transaction ends nobody else plans.
 ///
 /// # Errors
 /// If the database is not available.
-pub(crate) async fn enqueue_next(
+pub async fn enqueue_next(
     tx: &mut Tx,
     backups: &Backups,
 ) -> std::result::Result<Vec<Next>, JobError> {

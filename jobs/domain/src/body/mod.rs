@@ -21,6 +21,7 @@ mod json;
 mod kind;
 mod multipart;
 mod number;
+mod parts;
 mod secret_member;
 mod settings;
 #[cfg(test)]
@@ -35,6 +36,9 @@ mod zstd;
 pub use fault::BodyFault;
 pub(crate) use form::pairs as form_pairs;
 pub use kind::BodyType;
+pub(crate) use parts::PartStep;
+pub(crate) use parts::of as parts_of;
+pub use parts::{PartPath, Parts};
 pub use secret_member::{Member, Opened};
 pub(crate) use secret_member::{open, open_plain};
 pub use settings::{BodyLimits, BodySettings, CsvSettings, LARGEST_BODY, XmlSettings};
@@ -52,6 +56,26 @@ use std::ops::Range;
 pub fn check_headers(settings: &BodySettings, headers: &Headers) -> Result<(), BodyFault> {
     inflate::check(headers.get("content-encoding"))?;
     kind::of(settings, headers.get("content-type")).map(|_| ())
+}
+
+/// The value that a text of JSON within a body stands for.
+pub(crate) fn inner_json(text: &str) -> Result<Value, BodyFault> {
+    json::parse(text, &BodyLimits::default(), None).map(|(value, _)| value)
+}
+
+/// The same for XML.
+pub(crate) fn inner_xml(text: &str, settings: &XmlSettings) -> Result<Value, BodyFault> {
+    xml::parse(text, settings, &BodyLimits::default(), None).map(|(value, _)| value)
+}
+
+/// The same for a table.
+pub(crate) fn inner_csv(text: &str, settings: &CsvSettings) -> Result<Value, BodyFault> {
+    csv::parse(text, None, settings, &BodyLimits::default())
+}
+
+/// The same for a form.
+pub(crate) fn inner_form(text: &str) -> Result<Value, BodyFault> {
+    form::parse(text.as_bytes(), None, &BodyLimits::default(), None).map(|(value, _)| value)
 }
 
 /// Reads a body that is not compressed. With `watched`, also where in it the texts of that member

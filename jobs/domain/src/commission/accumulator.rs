@@ -104,7 +104,8 @@ impl Accumulator {
     /// Adds a conversion that is the newest of the period: its line is exactly what [`evaluate`]
     /// would give, and no other line changes. `None`: evaluate the period anew; nothing was added.
     /// It is `None` for every other event, for one that is not the newest, for one that would be
-    /// refused or overflow, and in a retroactive plan for one that reaches another tier or quota.
+    /// refused or overflow, in a retroactive plan for one that reaches another tier or quota, and
+    /// where the totals lack what is counted now.
     ///
     /// The caller knows that the conversion is new and that no event names it yet: one that came
     /// before its conversion needs the evaluation.
@@ -116,6 +117,7 @@ impl Accumulator {
             && event.agent == self.agent
             && event.kind == EventKind::Converted
             && self.newest.is_none_or(|newest| newest < next)
+            && self.totals.purses.iter().all(|purse| purse.agent.is_some())
             && plan.period_at(event.occurred_at) == self.period;
         if !ours {
             return None;

@@ -26,6 +26,10 @@ pub struct Purse {
     pub base: i64,
     /// The commission, in minor units, without overrides on top.
     pub commission: i64,
+    /// The agent's part of the deals so far, in minor units, with what a percentage of the deal added to
+    /// it. `None` in totals that were written before this was counted.
+    #[serde(default)]
+    pub agent: Option<i64>,
     /// What rounding leaves to the next line, in 1e-16 minor units. Retroactive plans only.
     #[serde(default)]
     pub(super) carry: i64,
@@ -41,6 +45,13 @@ pub struct Totals {
     pub purses: Vec<Purse>,
 }
 
+impl Purse {
+    /// Without a deal.
+    pub(super) fn empty(currency: Currency) -> Self {
+        Self { currency, total: 0, base: 0, commission: 0, agent: Some(0), carry: 0 }
+    }
+}
+
 impl Totals {
     /// The totals of a currency.
     #[must_use]
@@ -51,7 +62,7 @@ impl Totals {
     pub(super) fn purse(&mut self, currency: Currency) -> &mut Purse {
         let at = self.purses.iter().position(|p| p.currency == currency);
         let at = at.unwrap_or_else(|| {
-            self.purses.push(Purse { currency, total: 0, base: 0, commission: 0, carry: 0 });
+            self.purses.push(Purse::empty(currency));
             self.purses.len() - 1
         });
         &mut self.purses[at]
@@ -117,6 +128,9 @@ impl<'a> Book<'a> {
         self.totals.add(currency, state).ok_or(overflow)?;
         let purse = self.totals.purse(currency);
         purse.commission = purse.commission.checked_add(due.amount).ok_or(overflow)?;
+        if let Some(sum) = purse.agent {
+            purse.agent = Some(sum.checked_add(due.shared.agents()).ok_or(overflow)?);
+        }
         purse.carry = due.carry;
         Ok(())
     }

@@ -8,6 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
+/// The largest amount of a deal that is recorded: 10^15 minor units of whatever currency. Sums of nine
+/// thousand of them fit 64 bits.
+pub const LARGEST_AMOUNT: i64 = 1_000_000_000_000_000;
+
 /// Something that happened to a deal, or a decision about an agent.
 ///
 /// A commission is a function of the **set** of events: they count in the order of

@@ -26,7 +26,7 @@ pub use accumulator::{Accumulator, Decision};
 pub use book::{Purse, Totals};
 pub use booked::{Booked, Cause, Change, late};
 pub use evaluate::{Evaluation, PlanFault, evaluate};
-pub use event::{CommissionEvent, EventKind, KindWord};
+pub use event::{CommissionEvent, EventKind, KindWord, LARGEST_AMOUNT};
 pub use label::Label;
 pub use line::{Explanation, Line, Note, Party, PlanRef, Reason, Refusal, Share, Step};
 pub use period::{PeriodKey, Window};
@@ -35,7 +35,7 @@ pub use plan::{
     Basis, Caps, Floors, Measure, Mode, Of, Override, Plan, Role, Split, SplitShare, Terms,
     Threshold, Tier,
 };
-pub use progress::{Forecast, NextTier, Progress, Quantity, progress};
+pub use progress::{Forecast, NextTier, Progress, Quantity, month_forecast, progress};
 pub use rate::{Factor, Percent};
 pub use remaining::{Remaining, remaining};
 pub use shares::difference;

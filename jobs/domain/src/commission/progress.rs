@@ -65,8 +65,20 @@ pub struct Forecast {
     pub base: Money,
     /// The commission, of all parties, without percentages of the deal on top.
     pub commission: Money,
-    /// The agent's share of it.
+    /// The agent's part: what the deals so far gave, and the share of what may follow.
     pub agent: Money,
+}
+
+/// What an agent's deals of the months that run now may come to, under all plans together: the sum of
+/// their forecasts. `None` if no plan counts by months, or beyond what an amount can hold.
+#[must_use]
+pub fn month_forecast<'a>(
+    found: impl IntoIterator<Item = (PeriodKey, &'a Progress)>,
+) -> Option<Money> {
+    let months = found.into_iter().filter(|(period, _)| matches!(period, PeriodKey::Month(..)));
+    let mut parts = months.filter_map(|(_, stands)| stands.forecast.as_ref()).map(|f| f.agent);
+    let first = parts.next()?;
+    parts.try_fold(first, Money::plus)
 }
 
 /// Where an agent stands in a currency of the plan. `None`: the plan does not have that currency,
@@ -131,7 +143,7 @@ impl Outlook<'_> {
         (elapsed, days): (i64, i64),
         quantity: impl Fn(i64) -> Quantity,
     ) -> Option<Forecast> {
-        let none = Purse { currency: self.currency, total: 0, base: 0, commission: 0, carry: 0 };
+        let none = Purse::empty(self.currency);
         let purse = self.accumulator.totals.of(self.currency).unwrap_or(&none);
         let (measure, deals) = (self.plan.terms().measure, self.accumulator.totals.deals);
         let rest = |so_far: i64| {
@@ -160,11 +172,18 @@ impl Outlook<'_> {
             commission = commission.min(most);
         }
         let money = |minor| Money::new(minor, self.currency);
+        // Deals so far may have had splits of their own; those to come have the one that stands now.
+        let so_far = match purse.agent {
+            Some(agent) => agent,
+            None => self.agents_share(purse.commission)?,
+        };
+        let more = self.agents_share(commission.checked_sub(purse.commission)?)?;
         Some(Forecast {
             method: format!(
                 "Pro rata by days: what {elapsed} of the {days} days of {} brought goes on at the \
                  same pace to its end, at the plan's own tiers. Rates for single products and \
-                 portals, and floors and caps of single deals, are left out for the days to come.",
+                 portals, floors and caps of single deals, and percentages of a deal on top are left \
+                 out for the days to come; accelerators hold as they do today.",
                 self.accumulator.period
             ),
             elapsed_days: elapsed,
@@ -172,7 +191,7 @@ impl Outlook<'_> {
             total: quantity(end),
             base: money(base),
             commission: money(commission),
-            agent: money(self.agents_share(commission)?),
+            agent: money(so_far.checked_add(more)?),
         })
     }
 
@@ -213,9 +232,7 @@ impl Outlook<'_> {
     fn agents_share(&self, commission: i64) -> Option<i64> {
         let set = standing(&self.accumulator.decisions, self.now, |d| d.split.as_ref());
         let split = set.and_then(Option::as_ref).unwrap_or(&self.plan.terms().split);
-        let shared = Shared::of(split, commission, 0, &self.deal())?;
-        let agents = |(party, _): &&(super::Party, i64)| matches!(party, super::Party::Agent(_));
-        Some(shared.parties.iter().find(agents).map_or(0, |(_, amount)| *amount))
+        Some(Shared::of(split, commission, 0, &self.deal())?.agents())
     }
 
     /// A deal of now, of no product and portal of its own.

@@ -39,7 +39,15 @@ impl Shared {
             shared.on_top = shared.on_top.checked_add(amount)?;
             add(&mut shared.parties, party, amount)?;
         }
+        // Somebody gives all of it, in one posting.
+        commission.checked_add(shared.on_top)?;
         Some(shared)
+    }
+
+    /// What the agent gets.
+    pub fn agents(&self) -> i64 {
+        let own = |(party, _): &&(Party, i64)| matches!(party, Party::Agent(_));
+        self.parties.iter().find(own).map_or(0, |(_, amount)| *amount)
     }
 
     /// What changes from other shares to these. Parties whose share stays are left out.

@@ -1,5 +1,6 @@
 //! Dates as senders write them, by Unicode date patterns (UTS 35) such as `dd.MM.yyyy HH:mm`.
 
+use super::path::Path;
 use super::pattern::{Local, Pattern};
 use crate::normalise::Unreadable;
 use chrono::{
@@ -20,6 +21,8 @@ pub(super) struct DateRule {
     /// Of dates that name none, in place of the portal's.
     #[serde(deserialize_with = "zone")]
     pub zone: Option<Tz>,
+    /// Where the sender says which zone it means, by its IANA name; goes before `zone`.
+    pub zone_from: Option<Path>,
     /// What a bare number counts.
     pub epoch: Epoch,
     /// Which instant a local time means that happens twice.
@@ -63,8 +66,8 @@ pub(super) fn zone_of(name: &str) -> Result<Tz, String> {
 }
 
 impl DateRule {
-    /// The instant that a text means.
-    pub fn read(&self, text: &str, default_zone: Option<Tz>) -> Result<DateTime<Utc>, Unreadable> {
+    /// The instant that a text means; `zone` is that of texts that name none.
+    pub fn read(&self, text: &str, zone: Option<Tz>) -> Result<DateTime<Utc>, Unreadable> {
         let wrong = |why: &str| Unreadable::new("invalid_date", format!("The date {why}."));
         if text.len() > 64 {
             return Err(wrong("is longer than 64 bytes"));
@@ -87,7 +90,7 @@ impl DateRule {
         })?;
         let instant = match offset {
             Some(offset) => offset.from_local_datetime(&local).single().map(|t| t.to_utc()),
-            None => self.place(local, self.zone.or(default_zone).unwrap_or(Tz::UTC)),
+            None => self.place(local, zone.unwrap_or(Tz::UTC)),
         };
         in_range(instant.ok_or_else(|| wrong("falls where the clocks are changed"))?)
     }

@@ -54,7 +54,7 @@ pub(super) fn fill(
             lead.country = Some(text_of(&steps::run(&step, value, cx)?)?);
         }
         Target::Text(field) => return fill_text(lead, *field, &value),
-        Target::Email => lead.email = Some(normalise::email(&text_of(&value)?)?),
+        Target::Email => lead.email = Some(steps::email(&text_of(&value)?)?),
         Target::Phone => fill_phone(lead, value, cx)?,
         Target::PostalCode => {
             let code = normalise::postal_code(&text_of(&value)?, cx.postal_country())?;

@@ -5,7 +5,8 @@ use super::eval::{self, Cx, Run};
 use super::group;
 use super::judgement::{Judged, Judgement};
 use super::path::Node;
-use super::plan::{Events, Plan};
+use super::plan::{Events, Items, Plan};
+use super::rule::Source;
 use super::{MappingInput, run};
 use crate::FieldFault;
 use serde_json::Value;
@@ -56,20 +57,26 @@ fn ignored(events: &Events, cx: &Cx<'_>) -> Option<Judgement> {
 }
 
 fn items(plan: &Plan, top: &Cx<'_>, enrich: Option<&Enrich>) -> Judgement {
-    let Some(path) = &plan.items else {
-        if !eval::counts(plan.only.as_ref(), top) {
-            return none_counts();
+    let made: Vec<Value>;
+    let mut nodes = match &plan.items {
+        None if !eval::counts(plan.only.as_ref(), top) => return none_counts(),
+        None => return Judgement::Leads(vec![item(plan, top, enrich)]),
+        Some(Items::Path(path)) => {
+            let nodes = eval::nodes(path, top);
+            if nodes.is_empty() && !is_known(path, top) {
+                return absent(&format!("`{path}`"));
+            }
+            nodes
         }
-        return Judgement::Leads(vec![item(plan, top, enrich)]);
+        Some(Items::Source(source)) => {
+            made = match made_of(source, top) {
+                Ok(items) => items,
+                Err(refusal) => return refusal,
+            };
+            // What is around an item is the body that it was made of.
+            made.iter().map(|value| Node { value, above: vec![top.item] }).collect()
+        }
     };
-    let mut nodes = eval::nodes(path, top);
-    if nodes.is_empty() && !is_known(path, top) {
-        let message = format!(
-            "Nothing stands at `{path}`, where the mapping's `foreach` looks for leads: the event \
-             has another form than the mapping expects."
-        );
-        return refused("foreach", "required", message);
-    }
     nodes.retain(|node| eval::counts(plan.only.as_ref(), &top.within(node)));
     let groups: Vec<Value> = match &plan.groups {
         Some(groups) => match group::gather(groups, &nodes, top) {
@@ -92,6 +99,32 @@ fn items(plan: &Plan, top: &Cx<'_>, enrich: Option<&Enrich>) -> Judgement {
         return refused("foreach", "too_many_leads", message);
     }
     Judgement::Leads(nodes.iter().map(|node| item(plan, &top.within(node), enrich)).collect())
+}
+
+fn absent(place: &str) -> Judgement {
+    let message = format!(
+        "Nothing stands at {place}, where the mapping's `foreach` looks for leads: the event has \
+         another form than the mapping expects."
+    );
+    refused("foreach", "required", message)
+}
+
+/// The items that a source gives, nulls left out; or why the event is refused.
+fn made_of(source: &Source, top: &Cx<'_>) -> Result<Vec<Value>, Judgement> {
+    let found =
+        eval::source(source, top).map_err(|why| refused("foreach", why.code, why.message))?;
+    let items = match found.to_json() {
+        Value::Array(items) => items,
+        Value::Null => {
+            let bare = eval::source(&Source::at(source.place.clone()), top);
+            match bare {
+                Ok(super::value::Val::Null) => return Err(absent(&source.place.to_string())),
+                _ => return Err(none_counts()),
+            }
+        }
+        one => vec![one],
+    };
+    Ok(items.into_iter().filter(|item| !item.is_null()).collect())
 }
 
 /// Does the list stand there, be it empty?

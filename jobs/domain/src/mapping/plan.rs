@@ -11,13 +11,22 @@ use std::collections::BTreeMap;
 pub(super) struct Plan {
     pub events: Events,
     /// Where the items stand of which each is a lead; without it the body is one.
-    pub items: Option<Path>,
+    pub items: Option<Items>,
     /// Items that count.
     pub only: Option<Condition>,
     pub groups: Option<Groups>,
     /// In the order in which they need each other.
     pub named: Vec<(String, Source)>,
     pub fields: Fields,
+}
+
+/// Where items stand.
+#[derive(Clone, Debug)]
+pub(super) enum Items {
+    /// In the body.
+    Path(Path),
+    /// In what is made of the body, such as the JSON that a text of it holds.
+    Source(Box<Source>),
 }
 
 /// What an event must be to be looked at.

@@ -5,6 +5,7 @@ use super::date::DateRule;
 use super::path::Path;
 use super::rule::Source;
 use super::words::{BooleanArgs, CountryArgs, NamePart, NumberArgs, PhoneArgs, Table};
+use crate::body::{CsvSettings, XmlSettings};
 use serde::Deserialize;
 
 /// One step of `then`. A step without arguments is written as its name (`"trim"`), one with
@@ -53,6 +54,18 @@ pub(super) enum Step {
     Section(String),
     /// The value that a text of JSON stands for.
     ParseJson,
+    /// The same for XML.
+    ParseXml(XmlSettings),
+    /// The same for a table.
+    ParseCsv(CsvSettings),
+    /// The same for a URL-encoded form.
+    ParseForm,
+    /// An object's members as a list of keys and values.
+    Entries,
+    /// No salutations and titles before a name.
+    StripTitles,
+    /// What people read of HTML.
+    HtmlText,
     /// `%41` and `+` as they are in URLs.
     UrlDecode,
     /// Base64, also that of URLs and without padding.
@@ -158,6 +171,7 @@ impl Step {
                 | Self::Min
                 | Self::Max
                 | Self::Pivot(_)
+                | Self::Entries
                 | Self::Get(_)
                 | Self::Text
                 | Self::Present

@@ -30,7 +30,7 @@ pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
     if text.chars().count() > LONGEST {
         return Err(wrong("has more than 40 characters"));
     }
-    let text = text.strip_prefix("tel:").unwrap_or(text);
+    let text = without_scheme(text);
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     if digits < 4 {
         return Err(wrong("has fewer than 4 digits"));
@@ -65,6 +65,18 @@ pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
             wrong("cannot be one; write it with its country code, such as +48 22 694 00 00")
         }
     })
+}
+
+/// The number behind `tel:`, `TEL: `, `p:` and the like.
+fn without_scheme(text: &str) -> &str {
+    match text.split_once(':') {
+        Some((scheme, rest))
+            if scheme.len() <= 10 && scheme.bytes().all(|b| b.is_ascii_alphabetic()) =>
+        {
+            rest.trim_start()
+        }
+        _ => text,
+    }
 }
 
 /// Letters may spell a number (1-800-FLOWERS), but unless it is a known one they do not.

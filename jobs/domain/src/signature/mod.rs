@@ -18,6 +18,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_body;
+#[cfg(test)]
 mod tests_rules;
 #[cfg(test)]
 mod tests_vectors;
@@ -29,9 +31,11 @@ pub use scheme::{Custom, SecretForm, SignatureScheme, TimestampPlace};
 pub use secret::{SecretFault, SigningSecrets};
 
 use crate::Headers;
+use crate::body::{PartPath, Parts};
 use chrono::{DateTime, Utc};
 use rule::Rule;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use subtle::ConstantTimeEq;
 
 /// What signatures are computed over.
@@ -48,13 +52,15 @@ pub struct SignedRequest<'a> {
     pub url: &'a str,
     /// The secret also signs challenges for whoever asks: what looks like one proves nothing.
     pub beside_challenges: bool,
+    /// The body's members, for schemes that look at them ([`SignatureScheme::reads_parts`]).
+    pub parts: Option<&'a Parts<'a>>,
 }
 
 impl<'a> SignedRequest<'a> {
     /// A `POST` to an unknown address: enough for schemes that sign body and headers alone.
     #[must_use]
     pub fn new(headers: &'a Headers, body: &'a [u8]) -> Self {
-        Self { headers, body, method: "POST", url: "", beside_challenges: false }
+        Self { headers, body, method: "POST", url: "", beside_challenges: false, parts: None }
     }
 
     /// The same request with its method and its public address.
@@ -67,6 +73,28 @@ impl<'a> SignedRequest<'a> {
     #[must_use]
     pub fn beside_challenges(self, beside_challenges: bool) -> Self {
         Self { beside_challenges, ..self }
+    }
+
+    /// The same with the members of its body.
+    #[must_use]
+    pub fn with_parts(self, parts: Option<&'a Parts<'a>>) -> Self {
+        Self { parts, ..self }
+    }
+
+    fn part(&self, path: &PartPath) -> Option<Cow<'a, str>> {
+        self.parts?.get(path)
+    }
+
+    /// Host and port.
+    fn host(&self) -> &'a str {
+        let rest = self.url.find("://").map_or("", |at| &self.url[at + 3..]);
+        rest.split(['/', '?', '#']).next().unwrap_or_default()
+    }
+
+    /// What follows the question mark, as it came.
+    fn query(&self) -> &'a str {
+        let query = self.url.split_once('?').map_or("", |(_, query)| query);
+        query.split('#').next().unwrap_or_default()
     }
 
     /// The address without its scheme, host and query.
@@ -102,10 +130,16 @@ pub fn verify(
         match check(rule, secrets, request, now) {
             Ok(()) => return Ok(()),
             // Of several rules the one whose signature was there tells the sender most.
-            Err(fault) if why.as_ref().is_none_or(SignatureFault::is_about_the_form) => {
-                why = Some(fault);
+            Err(fault) => {
+                let absent = matches!(fault, SignatureFault::Missing(_));
+                let tells_less = |so_far: &SignatureFault| match so_far {
+                    SignatureFault::Missing(_) => true,
+                    so_far => so_far.is_about_the_form() && !absent,
+                };
+                if why.as_ref().is_none_or(tells_less) {
+                    why = Some(fault);
+                }
             }
-            Err(_) => {}
         }
     }
     Err(why.unwrap_or(SignatureFault::Mismatch))
@@ -132,6 +166,10 @@ fn check(
         id,
         time: time.as_deref().unwrap_or_default(),
         without_parameters: unsigned_body,
+        signature_field: match &rule.place {
+            rule::Place::Body(path) => path.field(),
+            _ => None,
+        },
     };
     let message = rule.message.fill(&inputs)?;
     if request.beside_challenges && is_challenge(message.iter().map(|piece| &**piece)) {

@@ -4,6 +4,7 @@ use super::rule::{Algorithm, Encoding, Place, Rule, SecretEncoding, TimeUnit, Ti
 use super::scheme::{Custom, TimestampPlace, Written};
 use super::template::Template;
 use crate::FieldFault;
+use crate::body::PartPath;
 use crate::headers::is_field_name;
 
 /// What a scheme means: one rule, or one for each algorithm that its secrets may be of.
@@ -88,6 +89,23 @@ pub(super) fn expand(written: &Written) -> Result<Vec<Rule>, Vec<FieldFault>> {
             tolerance_seconds: *tolerance_seconds,
             ..signed("X-Twilio-Email-Event-Webhook-Signature", "{ts}{body}")
         }),
+        // <https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks>: in the
+        // body, and only a time and a token are signed. Events are JSON, routes forms.
+        Written::Mailgun { tolerance_seconds } => {
+            let mailgun = |at: &str| {
+                rule(&Custom {
+                    header: None,
+                    body: Some(format!("{at}signature")),
+                    timestamp: Some(TimestampPlace::Body {
+                        path: format!("{at}timestamp"),
+                        unit: TimeUnit::Seconds,
+                    }),
+                    tolerance_seconds: *tolerance_seconds,
+                    ..signed("", &format!("{{ts}}{{body:{at}token}}"))
+                })
+            };
+            Ok(vec![mailgun("signature.")?, mailgun("")?])
+        }
         Written::HmacSha256 { header, encoding, prefix } => {
             one(&Custom { prefix: prefix.clone(), encoding: *encoding, ..signed(header, "{body}") })
         }
@@ -104,6 +122,7 @@ fn signed(header: &str, string_to_sign: &str) -> Custom {
     Custom {
         header: Some(header.to_owned()),
         query: None,
+        body: None,
         prefix: String::new(),
         separator: None,
         key: None,
@@ -131,27 +150,23 @@ fn rule(custom: &Custom) -> Result<Rule, Vec<FieldFault>> {
             return Err(faults);
         }
     };
+    let place = place(custom).map_err(|fault| faults.push(fault)).ok();
     faults.extend(check_message(custom, &message));
-    let place = match (&custom.header, &custom.query) {
-        (Some(name), None) => Place::Header(name.clone()),
-        (None, Some(name)) if !name.is_empty() => Place::Query(name.clone()),
-        _ => {
-            let message = "Say where the signature stands: in which `header`, or as which parameter \
-                           of the address (`query`).";
-            faults.push(FieldFault::new("/header", "required", message));
-            return Err(faults);
+    let timestamp = match custom.timestamp.as_ref().map(when) {
+        Some(Ok(timestamp)) => Some(timestamp),
+        Some(Err(fault)) => {
+            faults.push(fault);
+            None
         }
+        None => None,
     };
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    let timestamp = custom.timestamp.as_ref().map(|written| {
-        let (place, key, unit) = match written {
-            TimestampPlace::Header { name, unit } => (Place::Header(name.clone()), None, *unit),
-            TimestampPlace::Query { name, unit } => (Place::Query(name.clone()), None, *unit),
-            TimestampPlace::Signature { key, unit } => (place.clone(), Some(key.clone()), *unit),
-        };
-        Timestamp { place, key, unit, tolerance_seconds: custom.tolerance_seconds }
+    let Some(place) = place.filter(|_| faults.is_empty()) else { return Err(faults) };
+    // A list of `key=value` holds the time stamp too.
+    let timestamp = timestamp.map(|(where_else, key, unit)| Timestamp {
+        place: where_else.unwrap_or_else(|| place.clone()),
+        key,
+        unit,
+        tolerance_seconds: custom.tolerance_seconds,
     });
     let listed = custom.key.is_some() || timestamp.as_ref().is_some_and(|t| t.key.is_some());
     Ok(Rule {
@@ -167,6 +182,41 @@ fn rule(custom: &Custom) -> Result<Rule, Vec<FieldFault>> {
         body_digest_parameter: None,
         secret_encoding: custom.secret.encoding,
         secret_prefix: custom.secret.prefix.clone(),
+    })
+}
+
+/// Where the signature stands.
+fn place(custom: &Custom) -> Result<Place, FieldFault> {
+    match (&custom.header, &custom.query, &custom.body) {
+        (Some(name), None, None) => Ok(Place::Header(name.clone())),
+        (None, Some(name), None) if !name.is_empty() => Ok(Place::Query(name.clone())),
+        (None, None, Some(path)) => member("/body", path).map(Place::Body),
+        _ => {
+            let message = "Say where the signature stands: in which `header`, as which parameter \
+                           of the address (`query`), or at which member of the `body`. One of them.";
+            Err(FieldFault::new("/header", "required", message))
+        }
+    }
+}
+
+/// Where the time stamp stands (`None`: where the signature does), under which key, in what unit.
+type When = (Option<Place>, Option<String>, TimeUnit);
+
+fn when(written: &TimestampPlace) -> Result<When, FieldFault> {
+    Ok(match written {
+        TimestampPlace::Header { name, unit } => (Some(Place::Header(name.clone())), None, *unit),
+        TimestampPlace::Query { name, unit } => (Some(Place::Query(name.clone())), None, *unit),
+        TimestampPlace::Body { path, unit } => {
+            (Some(Place::Body(member("/timestamp/path", path)?)), None, *unit)
+        }
+        TimestampPlace::Signature { key, unit } => (None, Some(key.clone()), *unit),
+    })
+}
+
+fn member(at: &str, path: &str) -> Result<PartPath, FieldFault> {
+    PartPath::parse(path).map_err(|why| {
+        let message = format!("Name a member of the body, such as `signature.value`: {why}.");
+        FieldFault::new(at, "invalid_path", message)
     })
 }
 
@@ -230,10 +280,17 @@ fn check_message(custom: &Custom, message: &Template) -> Vec<FieldFault> {
     let fault =
         |code: &str, sentence: &str| FieldFault::new("/string_to_sign", code, sentence.to_owned());
     let mut faults = Vec::new();
-    if !message.covers_body() {
+    if !message.covers_body() && !message.has_parts() {
         let sentence = "The body would not be signed: anybody could change it. Put {body} (or \
-                        {sorted_params} for forms) into the string to sign.";
+                        {sorted_params} for forms, or members of it such as {body:token} if the \
+                        sender signs no more) into the string to sign.";
         faults.push(fault("body_not_signed", sentence));
+    }
+    if custom.body.is_some() && message.has_body() {
+        let sentence = "The signature stands in the body, so the body cannot be signed as a whole: \
+                        name the members that are, such as {body:token}, or {sorted_pairs} of a \
+                        form.";
+        faults.push(fault("signs_itself", sentence));
     }
     if message.has_time() && custom.timestamp.is_none() {
         let sentence = "{ts} is used, but `timestamp` does not say where the time stamp is.";
@@ -246,6 +303,10 @@ fn check_message(custom: &Custom, message: &Template) -> Vec<FieldFault> {
     let signed_by_name = match &custom.timestamp {
         Some(TimestampPlace::Header { name, .. }) => message.has_header(name),
         Some(TimestampPlace::Query { name, .. }) => message.has_parameter(name),
+        // In a body that is signed whole it is signed too.
+        Some(TimestampPlace::Body { path, .. }) => {
+            message.covers_body() || PartPath::parse(path).is_ok_and(|path| message.has_part(&path))
+        }
         _ => false,
     };
     if custom.timestamp.is_some() && !message.has_time() && !signed_by_name {

@@ -2,6 +2,7 @@
 
 use super::template::Template;
 use super::{SignatureFault, SignedRequest, required};
+use crate::body::PartPath;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -68,6 +69,8 @@ pub(super) enum Place {
     Header(String),
     /// In the address, as this parameter.
     Query(String),
+    /// In the body, at this member.
+    Body(PartPath),
 }
 
 impl Place {
@@ -75,7 +78,7 @@ impl Place {
     pub(super) fn header(&self) -> Option<&str> {
         match self {
             Self::Header(name) => Some(name),
-            Self::Query(_) => None,
+            Self::Query(_) | Self::Body(_) => None,
         }
     }
 
@@ -95,6 +98,10 @@ impl Place {
                 .filter(|value| !value.is_empty())
                 .map(Cow::Owned)
                 .ok_or_else(|| SignatureFault::Missing(self.to_string())),
+            Self::Body(path) => request
+                .part(path)
+                .filter(|value| !value.trim().is_empty())
+                .ok_or_else(|| SignatureFault::Missing(self.to_string())),
         }
     }
 }
@@ -104,6 +111,7 @@ impl fmt::Display for Place {
         match self {
             Self::Header(name) => write!(f, "header `{name}`"),
             Self::Query(name) => write!(f, "query parameter `{name}`"),
+            Self::Body(path) => write!(f, "body's member `{path}`"),
         }
     }
 }

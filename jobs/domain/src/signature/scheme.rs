@@ -1,7 +1,7 @@
 //! A scheme as it is written in a portal's settings.
 
 use super::preset;
-use super::rule::{Algorithm, Encoding, Rule, SecretEncoding, TimeUnit};
+use super::rule::{Algorithm, Encoding, Place, Rule, SecretEncoding, TimeUnit};
 use crate::FieldFault;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -39,6 +39,10 @@ pub(super) enum Written {
         #[serde(default = "five_minutes")]
         tolerance_seconds: u32,
     },
+    Mailgun {
+        #[serde(default = "five_minutes")]
+        tolerance_seconds: u32,
+    },
     /// HMAC-SHA256 over the body alone: the short form of `hmac`.
     HmacSha256 {
         header: String,
@@ -62,6 +66,9 @@ pub struct Custom {
     /// Instead: the query parameter that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// Instead: the member of the body that holds it, such as `signature.value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     /// What stands before the signature, such as `sha256=`; candidates without it are passed over.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
@@ -114,6 +121,15 @@ pub enum TimestampPlace {
         #[serde(default)]
         unit: TimeUnit,
     },
+    /// In the body.
+    Body {
+        /// The member, such as `signature.timestamp`.
+        #[serde(alias = "name")]
+        path: String,
+        /// In what it counts.
+        #[serde(default)]
+        unit: TimeUnit,
+    },
     /// Where the signature is, in a list of `key=value`.
     Signature {
         /// Its key there.
@@ -138,6 +154,23 @@ pub struct SecretForm {
 impl SignatureScheme {
     pub(super) fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Does it look at members of the body?
+    #[must_use]
+    pub fn reads_parts(&self) -> bool {
+        let is_part = |place: &Place| matches!(place, Place::Body(_));
+        self.rules.iter().any(|rule| {
+            is_part(&rule.place)
+                || rule.timestamp.as_ref().is_some_and(|t| is_part(&t.place))
+                || rule.message.has_parts()
+        })
+    }
+
+    /// Is less than the whole body signed, and nothing that says when? Then what was seen once can be
+    /// sent again for ever.
+    pub(crate) fn can_be_replayed(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.message.covers_body() && rule.timestamp.is_none())
     }
 
     /// Headers that hold signatures: not worth storing with the event.

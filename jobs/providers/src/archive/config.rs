@@ -99,6 +99,8 @@ pub struct S3Config {
     pub attempts: u32,
     /// Longest time of one try, in seconds.
     pub timeout_secs: u64,
+    /// What operators call the setting of its place; those of the rest begin with it. For messages.
+    pub called: String,
 }
 
 impl Default for S3Config {
@@ -121,6 +123,7 @@ impl Default for S3Config {
             parallel_parts: 4,
             attempts: 6,
             timeout_secs: 120,
+            called: "backup.archive".to_owned(),
         }
     }
 }
@@ -133,7 +136,7 @@ impl ArchiveConfig {
         match self.kind {
             ArchiveKind::Directory => faults.want(
                 self.directory.path.is_absolute(),
-                "directory.path",
+                "backup.archive",
                 "must be an absolute path: `/var/backups/switchyard`",
             ),
             ArchiveKind::S3 => check_s3(&self.s3, &mut faults),
@@ -154,68 +157,74 @@ const CLASSES: [&str; 6] = [
 ];
 
 fn check_s3(s3: &S3Config, faults: &mut Faults) {
+    let name = |what: &str| format!("{}_{what}", s3.called);
     // Amazon S3 User Guide, "General purpose bucket naming rules"; other stores have no wider ones.
     let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     let bucket_ok = (3..=63).contains(&s3.bucket.len()) && s3.bucket.bytes().all(label);
     faults.want(
         bucket_ok,
-        "s3.bucket",
-        "must be the name of a bucket: 3 to 63 of a-z, 0-9, `-`, `.`",
+        &s3.called,
+        "must name a bucket behind `s3://`: 3 to 63 of a-z, 0-9, `-`, `.`",
     );
     let prefix = s3.prefix.trim_matches('/');
     faults.want(
         prefix.is_empty() || (super::check_key("", prefix).is_ok() && prefix.len() <= 200),
-        "s3.prefix",
-        "must be parts of letters, digits, `-`, `_`, `.` and `=` with slashes between",
+        &s3.called,
+        "must have parts of letters, digits, `-`, `_`, `.` and `=` with slashes between behind the bucket",
     );
     let region_ok = s3.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     faults.want(
         region_ok && !s3.region.is_empty(),
-        "s3.region",
+        &name("region"),
         "must be the bucket's region, such as `eu-central-1`; of stores that have none, `us-east-1`",
     );
     if let Some(endpoint) = &s3.endpoint {
-        faults.base_url("s3.endpoint", endpoint);
+        faults.base_url(&name("endpoint"), endpoint);
     }
     check_key_of(s3, faults);
     faults.want(
         s3.kms_key_id.is_none() || s3.sse == Sse::AwsKms,
-        "s3.kms_key_id",
-        "is only of use with `s3.sse` = `aws_kms`: set that, or leave the key out",
+        &name("kms_key"),
+        &format!(
+            "is only of use with `{}` = `aws_kms`: set that, or leave the key out",
+            name("sse")
+        ),
     );
     faults.want(
         s3.lock_mode.is_some() == s3.lock_days.is_some(),
-        "s3.lock_days",
-        "goes together with `s3.lock_mode`: set both or none",
+        &name("lock_days"),
+        &format!("goes together with `{}`: set both or none", name("lock_mode")),
     );
     faults.want(
         s3.lock_days.is_none_or(|days| (1..=36_500).contains(&days)),
-        "s3.lock_days",
+        &name("lock_days"),
         "must be 1 to 36500 days",
     );
     faults.want(
         s3.storage_class.as_ref().is_none_or(|class| CLASSES.contains(&class.as_str())),
-        "s3.storage_class",
+        &name("storage_class"),
         "must be a class that can be read at once: STANDARD, STANDARD_IA, ONEZONE_IA, \
          INTELLIGENT_TIERING or GLACIER_IR",
     );
-    faults.want((1..=64).contains(&s3.parallel_parts), "s3.parallel_parts", "must be 1 to 64");
-    faults.want((1..=20).contains(&s3.attempts), "s3.attempts", "must be 1 to 20");
-    faults.timeout("s3.timeout_secs", s3.timeout_secs);
+    // These are no settings of operators.
+    faults.want((1..=64).contains(&s3.parallel_parts), "parallel_parts", "must be 1 to 64");
+    faults.want((1..=20).contains(&s3.attempts), "attempts", "must be 1 to 20");
+    faults.timeout("timeout_secs", s3.timeout_secs);
 }
 
 /// An access key is set whole, or not at all: then the machine's role signs in.
 fn check_key_of(s3: &S3Config, faults: &mut Faults) {
+    let name = |what: &str| format!("{}_{what}", s3.called);
     let secrets = [&s3.secret_access_key, &s3.session_token];
     if s3.access_key_id.is_empty() && secrets.iter().all(|s| s.is_none()) {
         return;
     }
     let id_ok =
         !s3.access_key_id.is_empty() && s3.access_key_id.bytes().all(|b| b.is_ascii_graphic());
-    faults.want(id_ok, "s3.access_key_id", "is missing, or has blanks or line feeds in it");
-    faults.secret("s3.secret_access_key", s3.secret_access_key.as_ref());
+    faults.want(id_ok, &name("access_key"), "is missing, or has blanks or line feeds in it");
+    faults.secret(&name("secret_key"), s3.secret_access_key.as_ref());
     if s3.session_token.is_some() {
-        faults.secret("s3.session_token", s3.session_token.as_ref());
+        faults.secret(&name("session_token"), s3.session_token.as_ref());
     }
 }
 
@@ -230,27 +239,30 @@ mod tests {
             "bucket": "No Bucket", "prefix": "../up", "region": "", "endpoint": "http://s3.example.com",
             "secret_access_key": "hush hush", "kms_key_id": "arn:aws:kms:x", "lock_days": 0,
             "storage_class": "DEEP_ARCHIVE", "parallel_parts": 0, "attempts": 0, "timeout_secs": 0,
+            "called": "backup.second",
         }}))
         .expect("it is read");
         let faults = config.validate();
         let keys: Vec<&str> = faults.iter().map(|f| f.key.as_str()).collect();
         for key in [
-            "s3.bucket",
-            "s3.prefix",
-            "s3.region",
-            "s3.endpoint",
-            "s3.access_key_id",
-            "s3.secret_access_key",
-            "s3.kms_key_id",
-            "s3.lock_days",
-            "s3.storage_class",
-            "s3.parallel_parts",
-            "s3.attempts",
-            "s3.timeout_secs",
+            "backup.second",
+            "backup.second_region",
+            "backup.second_endpoint",
+            "backup.second_access_key",
+            "backup.second_secret_key",
+            "backup.second_kms_key",
+            "backup.second_lock_days",
+            "backup.second_storage_class",
+            "parallel_parts",
+            "attempts",
+            "timeout_secs",
         ] {
             assert!(keys.contains(&key), "{key} is not among {keys:?}");
         }
-        let told = format!("{faults:?} {config:?}");
+        assert_eq!(keys.iter().filter(|k| **k == "backup.second").count(), 2, "bucket and prefix");
+        let told = format!("{faults:?}");
+        assert!(!told.contains("s3.sse") && !told.contains("backup.archive"), "{told}");
+        let told = format!("{told} {config:?}");
         assert!(!told.contains("hush"), "{told}");
     }
 
@@ -264,11 +276,11 @@ mod tests {
         };
         assert!(config(serde_json::json!({})).is_empty(), "the machine's role signs in");
         let id = serde_json::json!({"access_key_id": "AKIA"});
-        assert_eq!(config(id), ["s3.secret_access_key"]);
+        assert_eq!(config(id), ["backup.archive_secret_key"]);
         let secret = serde_json::json!({"secret_access_key": "hush"});
-        assert_eq!(config(secret), ["s3.access_key_id"]);
+        assert_eq!(config(secret), ["backup.archive_access_key"]);
         let token = serde_json::json!({"session_token": "hush"});
-        assert_eq!(config(token), ["s3.access_key_id", "s3.secret_access_key"]);
+        assert_eq!(config(token), ["backup.archive_access_key", "backup.archive_secret_key"]);
     }
 
     #[test]
@@ -278,6 +290,6 @@ mod tests {
             ..ArchiveConfig::default()
         };
         assert_eq!(directory.validate(), []);
-        assert_eq!(ArchiveConfig::default().validate()[0].key, "directory.path");
+        assert_eq!(ArchiveConfig::default().validate()[0].key, "backup.archive");
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Inner {
     /// With a slash behind it, or empty.
     prefix: String,
     pub(super) name: String,
+    /// What the setting of its place is called.
+    called: String,
     pub(super) sse: Option<ServerSideEncryption>,
     pub(super) kms_key_id: Option<String>,
     pub(super) storage_class: Option<StorageClass>,
@@ -120,6 +122,7 @@ impl S3 {
             client: Client::from_conf(sdk.build()),
             bucket: config.bucket.clone(),
             name: format!("s3://{}/{prefix}", config.bucket).trim_end_matches('/').to_owned(),
+            called: config.called.clone(),
             prefix,
             sse: match config.sse {
                 Sse::Bucket => None,
@@ -154,7 +157,7 @@ fn credentials(
     }
     if !config.access_key_id.is_empty() {
         let message = "is missing".to_owned();
-        return Err(ConfigFault { key: "s3.secret_access_key".to_owned(), message });
+        return Err(ConfigFault { key: format!("{}_secret_key", config.called), message });
     }
     let region = Region::new(config.region.clone());
     Ok(SharedCredentialsProvider::new(MachineRole::new(http.clone(), region)))
@@ -206,7 +209,7 @@ impl Inner {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        fault(&self.name, key, error)
+        fault(&self.name, &self.called, key, error)
     }
 
     pub(super) fn unavailable(&self, problem: impl Into<String>) -> ArchiveFault {

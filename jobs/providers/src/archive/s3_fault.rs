@@ -24,14 +24,20 @@ const PASSING: [&str; 10] = [
 const FULL: [&str; 4] =
     ["QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLargeForQuota"];
 
-/// What to do, by the code of the answer. The settings are named as operators know them, those of the first
-/// archive; the second's (`backup.second_...`) are called alike.
+/// What to do, by the code of the answer. The settings are named as operators know them: `{}` is what that of the
+/// archive's place is called, and the others begin with it.
 const REMEDIES: [(&str, &str); 18] = [
-    ("NoSuchBucket", "make the bucket, or correct `backup.archive` and `backup.archive_region`"),
-    ("InvalidAccessKeyId", "correct `backup.archive_access_key`"),
-    ("SignatureDoesNotMatch", "correct `backup.archive_secret_key` (and `backup.archive_region`)"),
-    ("InvalidToken", "renew the session's token (AWS_SESSION_TOKEN), or the machine's role"),
-    ("ExpiredToken", "set a new temporary access key, or a lasting one"),
+    ("NoSuchBucket", "make the bucket, or correct `{}` and `{}_region`"),
+    ("InvalidAccessKeyId", "correct `{}_access_key`"),
+    ("SignatureDoesNotMatch", "correct `{}_secret_key` (and `{}_region`)"),
+    (
+        "InvalidToken",
+        "renew the session's token (`{}_session_token` or AWS_SESSION_TOKEN), or the machine's role",
+    ),
+    (
+        "ExpiredToken",
+        "set a new temporary access key (`{}_access_key` and what goes with it), or a lasting one",
+    ),
     (
         "AccessDenied",
         "allow the access key s3:GetObject, s3:PutObject, s3:DeleteObject, \
@@ -40,18 +46,18 @@ const REMEDIES: [(&str, &str); 18] = [
     ),
     ("AllAccessDisabled", "ask the store's operator why"),
     ("AccountProblem", "ask the store's operator why"),
-    ("PermanentRedirect", "set `backup.archive_region` to the bucket's region"),
-    ("IllegalLocationConstraintException", "set `backup.archive_region` to the bucket's region"),
-    ("AuthorizationHeaderMalformed", "set `backup.archive_region` to the bucket's region"),
+    ("PermanentRedirect", "set `{}_region` to the bucket's region"),
+    ("IllegalLocationConstraintException", "set `{}_region` to the bucket's region"),
+    ("AuthorizationHeaderMalformed", "set `{}_region` to the bucket's region"),
     ("RequestTimeTooSkewed", "set this machine's clock"),
-    ("InvalidStorageClass", "use a store that knows this storage class"),
+    ("InvalidStorageClass", "set `{}_storage_class` to a class that the store knows"),
     (
         "InvalidRequest",
-        "look whether the bucket has what is set: object lock (`backup.archive_lock_days`), \
-        encryption (`backup.archive_sse`)",
+        "look whether the bucket has what is set: object lock (`{}_lock_days`), \
+        encryption (`{}_sse`)",
     ),
     ("KMS.DisabledException", "enable the bucket's KMS key"),
-    ("KMS.NotFoundException", "give the bucket a KMS key that exists"),
+    ("KMS.NotFoundException", "set `{}_kms_key` to a key that exists, or give the bucket one"),
     (
         "NotImplemented",
         "the store does not know this request: use another, or leave the setting out",
@@ -59,9 +65,10 @@ const REMEDIES: [(&str, &str); 18] = [
     ("XAmzContentChecksumMismatch", "look for a proxy that changes what it passes on"),
 ];
 
-/// What an answer means. `key` is that of the object it was about.
+/// What an answer means. `called` is the setting of the archive's place, `key` that of the object it was about.
 pub(super) fn fault<E>(
     archive: &str,
+    called: &str,
     key: &str,
     error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
 ) -> ArchiveFault
@@ -72,18 +79,14 @@ where
         archive: archive.to_owned(),
         problem: shorten(problem),
     };
-    if let Some(fault) = unsigned(archive, error) {
+    if let Some(fault) = unsigned(archive, called, error) {
         return fault;
     }
     let SdkError::ServiceError(answer) = error else {
         let settings = matches!(error, SdkError::ConstructionFailure(_));
         let problem = DisplayErrorContext(error).to_string();
         return if settings {
-            refused(
-                archive,
-                shorten(problem),
-                "correct the settings that begin with `backup.archive`",
-            )
+            refused(archive, called, shorten(problem), "correct the settings that begin with `{}`")
         } else {
             // No connection, no answer in time, or one that nobody understands.
             unavailable(problem)
@@ -104,15 +107,15 @@ where
     }
     let remedy = REMEDIES.iter().find(|(name, _)| *name == code).map(|(_, remedy)| *remedy);
     let by_status = match status {
-        301 | 307 => "set `backup.archive_region` to the bucket's region",
-        401 | 403 => "correct the access key, and what it is allowed to do",
-        _ => "correct the settings that begin with `backup.archive`",
+        301 | 307 => "set `{}_region` to the bucket's region",
+        401 | 403 => "correct the access key (`{}_access_key`), and what it is allowed to do",
+        _ => "correct the settings that begin with `{}`",
     };
-    refused(archive, problem, remedy.unwrap_or(by_status))
+    refused(archive, called, problem, remedy.unwrap_or(by_status))
 }
 
 /// What it means that nobody gave a key to sign with.
-fn unsigned(archive: &str, error: &(dyn Error + 'static)) -> Option<ArchiveFault> {
+fn unsigned(archive: &str, called: &str, error: &(dyn Error + 'static)) -> Option<ArchiveFault> {
     let mut cause = Some(error);
     let why = loop {
         let here = cause?;
@@ -131,15 +134,16 @@ fn unsigned(archive: &str, error: &(dyn Error + 'static)) -> Option<ArchiveFault
     Some(match why {
         CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
             let remedy = "give the machine a role (of the instance, the task or the service account), or \
-                          set `backup.archive_access_key` and `backup.archive_secret_key`";
-            refused(archive, problem, remedy)
+                          set `{}_access_key` and `{}_secret_key`";
+            refused(archive, called, problem, remedy)
         }
         _ => ArchiveFault::Unavailable { archive: archive.to_owned(), problem },
     })
 }
 
-fn refused(archive: &str, problem: String, remedy: &str) -> ArchiveFault {
-    ArchiveFault::Refused { archive: archive.to_owned(), problem, remedy: remedy.to_owned() }
+fn refused(archive: &str, called: &str, problem: String, remedy: &str) -> ArchiveFault {
+    let remedy = remedy.replace("{}", called);
+    ArchiveFault::Refused { archive: archive.to_owned(), problem, remedy }
 }
 
 /// A page of HTML that some proxy sent does not belong into a log whole.

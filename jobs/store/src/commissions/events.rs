@@ -6,6 +6,7 @@
 use super::GroupId;
 use crate::words::{stored_words, word};
 use crate::{Result, StoreFault, Tx};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -33,8 +34,8 @@ stored_words! {
 
 /// First key of the advisory locks that put bookings of one agent one after another.
 const AGENT: i32 = 1_279_607_880;
-/// The same for the jobs of one agency.
-const AGENCY: i32 = 1_279_607_881;
+/// The same for the jobs of one agency. (Of 1,279,607,881 the ledger has two keys of its own.)
+const AGENCY: i32 = 1_279_607_883;
 
 /// Why an event was not recorded.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +73,13 @@ pub struct EventRow {
     pub reason: Option<String>,
     /// The hash of what it says.
     pub content_hash: Vec<u8>,
+    /// When it was booked or refused.
+    pub booked_at: Option<DateTime<Utc>>,
 }
 
 macro_rules! columns {
     () => {
-        "e.document, e.state, e.group_id, e.reason, e.content_hash "
+        "e.document, e.state, e.group_id, e.reason, e.content_hash, e.booked_at "
     };
 }
 pub(super) use columns;
@@ -89,6 +92,7 @@ pub(super) fn read(row: &PgRow) -> sqlx::Result<EventRow> {
         group: row.try_get::<Option<Uuid>, _>("group_id")?.map(GroupId),
         reason: row.try_get("reason")?,
         content_hash: row.try_get("content_hash")?,
+        booked_at: row.try_get("booked_at")?,
     })
 }
 
@@ -322,6 +326,25 @@ pub async fn in_groups(tx: &mut Tx, groups: &[GroupId]) -> Result<Vec<EventRow>>
         "from switchyard.commission_events e where e.group_id = any($1)"
     ))
     .bind(groups.iter().map(|g| g.0).collect::<Vec<_>>())
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.iter().map(read).collect::<sqlx::Result<_>>()?)
+}
+
+/// Locks the events of these agents' deals that were refused before they had a group: no plan could be
+/// used for them then. What somebody else holds is left out. To be called before the agents are locked.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn refused_ungrouped(tx: &mut Tx, agents: &BTreeSet<AgentId>) -> Result<Vec<EventRow>> {
+    let rows = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        "from switchyard.commission_events e where e.agent_id = any($1) and e.state = 'refused'
+           and e.group_id is null and (e.kind = 'converted' or e.of_id is not null)
+         order by e.id for update skip locked"
+    ))
+    .bind(agents.iter().map(|a| a.0).collect::<Vec<_>>())
     .fetch_all(tx.conn())
     .await?;
     Ok(rows.iter().map(read).collect::<sqlx::Result<_>>()?)

@@ -15,7 +15,7 @@ pub use assignments::{
 pub use deals::{lock_deal, naming};
 pub use events::{
     EventRow, EventState, RecordFault, Settle, decisions, event, followers, in_groups, lock_agency,
-    lock_agents, record, roots, settle, state, take, wait_for,
+    lock_agents, record, refused_ungrouped, roots, settle, state, take, wait_for,
 };
 pub use groups::{
     Group, GroupFilter, GroupId, GroupKey, NewTotals, groups, groups_by_id, of_agents, save,
@@ -27,4 +27,5 @@ pub use plans::{
 pub use unbooked::{Backlog, Left, UnbookedFilter, about, backlog, left, unbooked};
 pub use walk::{
     AgentPage, PostedFor, Posting, agencies, agents_after, events_of_agents, freeze, posted_for,
+    posted_for_nobody,
 };

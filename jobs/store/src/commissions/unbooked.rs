@@ -172,6 +172,12 @@ pub async fn about(tx: &mut Tx, id: Uuid) -> Result<Vec<EventRow>> {
 }
 
 impl EventRow {
+    /// When it was booked; of one that was not, when it was heard of.
+    #[must_use]
+    pub fn first_booked(&self) -> DateTime<Utc> {
+        self.booked_at.unwrap_or(self.event.received_at)
+    }
+
     /// What became of it, in one sentence.
     #[must_use]
     pub fn in_words(&self) -> String {

@@ -110,7 +110,7 @@ pub struct Posting {
 pub struct PostedFor {
     /// For the lines of events.
     pub events: HashMap<CommissionEventId, Posting>,
-    /// By entries of commissions that name no event: nothing explains them.
+    /// By entries that name no event and are of no payout: nothing explains them.
     pub loose: HashMap<EntryId, Posting>,
 }
 
@@ -124,7 +124,8 @@ pub async fn posted_for(tx: &mut Tx, agents: &[AgentId]) -> Result<PostedFor> {
         "select e.agent_id, e.event_id, e.id, p.account_id, p.amount
          from ledger.entries e join ledger.postings p on p.entry_id = e.id
          where e.agent_id = any($1)
-           and (e.event_id is not null or e.kind in ('commission', 'correction'))",
+           and (e.event_id is not null
+             or e.kind not in ('payout_sent', 'payout_confirmed', 'payout_failed'))",
     )
     .bind(agents.iter().map(|a| a.0).collect::<Vec<_>>())
     .fetch_all(tx.conn())
@@ -136,6 +137,33 @@ pub async fn posted_for(tx: &mut Tx, agents: &[AgentId]) -> Result<PostedFor> {
             None => all.loose.entry(EntryId(entry)).or_insert_with(new),
         };
         *posting.amounts.entry(AccountId(account)).or_default() += amount;
+    }
+    Ok(all)
+}
+
+/// Entries that are nobody's, though they are of no payout: nothing explains them either. At most 1,000 of
+/// an agency's, or of all. Platform scope.
+///
+/// # Errors
+/// If the database is not available.
+pub async fn posted_for_nobody(
+    tx: &mut Tx,
+    agency: Option<AgencyId>,
+) -> Result<HashMap<EntryId, HashMap<AccountId, i64>>> {
+    let rows: Vec<(Uuid, Uuid, i64)> = sqlx::query_as(
+        "select e.id, p.account_id, p.amount from (
+           select id from ledger.entries
+           where agent_id is null and ($1::uuid is null or agency_id = $1)
+             and kind not in ('payout_sent', 'payout_confirmed', 'payout_failed')
+           order by id limit 1000) e
+         join ledger.postings p on p.entry_id = e.id",
+    )
+    .bind(agency.map(|a| a.0))
+    .fetch_all(tx.conn())
+    .await?;
+    let mut all: HashMap<EntryId, HashMap<AccountId, i64>> = HashMap::new();
+    for (entry, account, amount) in rows {
+        *all.entry(EntryId(entry)).or_default().entry(AccountId(account)).or_default() += amount;
     }
     Ok(all)
 }

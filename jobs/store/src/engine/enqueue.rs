@@ -109,8 +109,10 @@ pub(crate) async fn insert(
         // while it waited. A holder that is gone by now is no holder: those go round again.
         let holders = uniques::holders(connection, jobs, &open).await?;
         let replaced = uniques::replace(connection, jobs, &open, &holders, cipher).await?;
+        let begun = uniques::begun(connection, jobs, &open, &holders, &replaced).await?;
         for i in &open {
             let holder = jobs[*i].unique_key.as_deref().and_then(|key| holders.get(key));
+            let holder = holder.filter(|id| !begun.contains(*id));
             answers[*i] = holder.map(|id| stands(&jobs[*i], JobId(*id), lanes[*i], &replaced));
         }
         open.retain(|i| answers[*i].is_none());

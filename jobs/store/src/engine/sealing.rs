@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use switchyard_queue::{
-    ArgsCipher, JobId, NewJob, Retention, SealFault, opened_args, sealed_parts,
+    ArgsCipher, JobId, NewJob, Retention, SealFault, UniqueKey, opened_args, sealed_parts,
 };
 use uuid::Uuid;
 
@@ -56,13 +56,14 @@ pub(super) async fn ready<'j>(
 /// The unique key of an encrypted job as it may be stored, under each key; none if there is nothing to
 /// replace. A key that was given is JSON behind the kind, so it never looks like a form.
 fn key_forms(job: &NewJob, cipher: &dyn ArgsCipher) -> Vec<String> {
-    let form = |hash: &str| format!("{} sealed:{hash}", job.kind);
-    match &job.unique_key {
-        Some(key) if job.encrypted && !key.starts_with(&form("")) => {
-            cipher.hashes(key).iter().map(|hash| form(hash)).collect()
-        }
-        _ => Vec::new(),
+    let Some(key) = job.unique_key.as_deref().filter(|_| job.encrypted) else { return Vec::new() };
+    let given = UniqueKey::read(key);
+    if given.key.starts_with("sealed:") {
+        return Vec::new();
     }
+    let form =
+        |hash: &String| UniqueKey { key: &format!("sealed:{hash}"), ..given.clone() }.to_string();
+    cipher.hashes(key).iter().map(form).collect()
 }
 
 /// The arguments as they are stored in the row of job `id`; [`ready`] saw to it that there is a key.
@@ -114,8 +115,8 @@ pub async fn uses(db: &Db, keep: KeepDays) -> Result<Vec<KeyUse>> {
     .fetch_all(&mut *tx)
     .await?;
     let unique: Vec<(String, i64)> = sqlx::query_as(
-        "select substring(key from ' sealed:([0-9a-f]+):'), count(*) from engine.job_uniques
-         where key ~ '^[^ ]+ sealed:[0-9a-f]+:' group by 1",
+        "select substring(key from ' (?:start:)?sealed:([0-9a-f]+):'), count(*) from engine.job_uniques
+         where key ~ '^[^ ]+ (start:)?sealed:[0-9a-f]+:' group by 1",
     )
     .fetch_all(&mut *tx)
     .await?;

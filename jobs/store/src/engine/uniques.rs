@@ -7,8 +7,8 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
-use switchyard_queue::{ArgsCipher, JobId, LaneId, NewJob, WakeToken};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use switchyard_queue::{ArgsCipher, JobId, LaneId, NewJob, UniqueKey, UniqueUntil, WakeToken};
 use uuid::Uuid;
 
 /// Standing jobs that were changed: their lanes, and the wake-up of those that are due now.
@@ -16,32 +16,81 @@ pub(super) type Changes = HashMap<Uuid, (LaneId, Option<WakeToken>)>;
 
 /// Who holds the keys of the jobs at `which`. Keys whose time is over are removed, so that whoever
 /// asks next takes them; in the order of the keys, as everybody locks them.
+///
+/// A key that is kept until its job begins ([`UniqueUntil::Start`]) is over once it has: its fence is no
+/// longer 0. Whoever is told of a standing one relies on it, so it does not begin before the caller's
+/// transaction ends: claims step over it. Many may hold it so at once; who wants to change it locks it in
+/// [`replace`] instead, because two that hold it so could not.
 pub(super) async fn holders(
     connection: &mut PgConnection,
     jobs: &[NewJob],
     which: &[usize],
 ) -> Result<HashMap<String, Uuid>> {
-    let keys: Vec<&str> = which.iter().filter_map(|i| jobs[*i].unique_key.as_deref()).collect();
+    let keyed =
+        || which.iter().map(|i| &jobs[*i]).filter_map(|j| Some((j.unique_key.as_deref()?, j)));
+    let changing = keyed().filter(|(_, job)| job.replaces.any()).map(|(key, _)| key);
     let rows: Vec<(String, Uuid, bool)> = sqlx::query_as(
-        "select key, job_id, coalesce(until <= statement_timestamp(), false)
-         from engine.job_uniques where key = any($1::text[])",
+        "select q.key, q.job_id, case
+           when q.key !~ '^[^ ]+ start:' then coalesce(q.until <= statement_timestamp(), false)
+           when q.key = any($2::text[]) then not exists (
+             select from engine.jobs j where j.id = q.job_id and j.fence = 0)
+           else not exists (
+             select from engine.jobs j where j.id = q.job_id and j.fence = 0 for key share) end
+         from engine.job_uniques q where q.key = any($1::text[])",
     )
-    .bind(keys)
+    .bind(keyed().map(|(key, _)| key).collect::<Vec<_>>())
+    .bind(changing.collect::<Vec<_>>())
     .fetch_all(&mut *connection)
     .await?;
-    let (lapsed, held): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(.., lapsed)| *lapsed);
+    let (mut lapsed, held): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(.., lapsed)| *lapsed);
     if !lapsed.is_empty() {
+        lapsed.sort_unstable();
+        let (keys, holders): (Vec<_>, Vec<_>) = lapsed.into_iter().map(|(k, j, _)| (k, j)).unzip();
         sqlx::query(
             "delete from engine.job_uniques where ctid = any (array(
-               select ctid from engine.job_uniques
-               where key = any($1::text[]) and until <= statement_timestamp()
-               order by key for update))",
+               select q.ctid from unnest($1::text[], $2::uuid[]) over(key, job_id)
+               cross join lateral (
+                 select u.ctid from engine.job_uniques u
+                 where u.key = over.key and u.job_id = over.job_id
+                   and (u.until <= statement_timestamp() or u.key ~ '^[^ ]+ start:')
+                 for update) q))",
         )
-        .bind(lapsed.into_iter().map(|(key, ..)| key).collect::<Vec<_>>())
+        .bind(keys)
+        .bind(holders)
         .execute(connection)
         .await?;
     }
     Ok(held.into_iter().map(|(key, job, _)| (key, job)).collect())
+}
+
+/// Those of the holders that were to be changed and could not, because they have begun, where the key is
+/// kept until then only: nobody is to be told of them.
+pub(super) async fn begun(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    which: &[usize],
+    holders: &HashMap<String, Uuid>,
+    changed: &Changes,
+) -> Result<HashSet<Uuid>> {
+    let changing = which.iter().map(|i| &jobs[*i]).filter(|job| job.replaces.any());
+    let keys = changing.filter_map(|job| job.unique_key.as_deref());
+    let until_start = keys.filter(|key| UniqueKey::read(key).until == UniqueUntil::Start);
+    let unchanged: Vec<Uuid> = until_start
+        .filter_map(|key| holders.get(key).copied())
+        .filter(|id| !changed.contains_key(id))
+        .collect();
+    if unchanged.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Those that have not begun (they wait for others) are locked: they stay so, see [`replace`].
+    let waiting: Vec<Uuid> = sqlx::query_scalar(
+        "select s.id from unnest($1::uuid[]) listed(id) cross join lateral (
+           select j.id from engine.jobs j where j.id = listed.id and j.fence = 0 offset 0) s",
+    )
+    .bind(&unchanged)
+    .fetch_all(connection)
+    .await?;
+    Ok(unchanged.into_iter().filter(|id| !waiting.contains(id)).collect())
 }
 
 /// Changes the standing jobs as the new ones wish, of several wishes for one job as the last; gives

@@ -39,6 +39,11 @@ pub enum Finding {
         /// The row of `ledger.entries`.
         entry: Uuid,
     },
+    /// Postings name an entry that is not there.
+    Loose {
+        /// The row of `ledger.entries` that they name.
+        entry: Uuid,
+    },
     /// A place of the log is empty.
     PlaceMissing {
         /// The place.
@@ -85,7 +90,8 @@ pub enum Finding {
         /// Its place on that level.
         index: u64,
     },
-    /// The figures of a closed month are not the sums of its entries.
+    /// The figures of a closed month are not the sums of its entries, or it is open though entries were put
+    /// off to the month after because it was closed.
     WrongMonth {
         /// In whose books.
         agency: Uuid,
@@ -95,6 +101,11 @@ pub enum Finding {
     /// A payout's state, owner or amount is not what is booked for it, or a booking has no payout.
     WrongPayout {
         /// The payout; of a booking without one the entry.
+        id: Uuid,
+    },
+    /// A file for the bank says another sum, count, currency or method than the payouts that went out by it.
+    WrongFile {
+        /// The file.
         id: Uuid,
     },
 }

@@ -1,5 +1,6 @@
 //! What stands beside the entries and follows from them: the ids of accounts, the nodes of the log, the
-//! figures of closed months, the states of payouts. The audit derives each anew and names what differs.
+//! figures of closed months, the states of payouts and their files. The audit derives each anew and names
+//! what differs.
 
 use super::audit::Finding;
 use super::balances::account;
@@ -30,9 +31,12 @@ pub(super) async fn nodes(db: &Db, made: &[(NodeId, Hash)]) -> Result<Vec<Findin
 /// Everything else that is derived from entries. `step` hears of every batch.
 pub(super) async fn differing(db: &Db, mut step: impl FnMut()) -> Result<Vec<Finding>> {
     let mut found = beyond(db).await?;
+    found.extend(loose(db).await?);
     found.extend(accounts(db, &mut step).await?);
     found.extend(months(db, &mut step).await?);
+    found.extend(reopened(db).await?);
     found.extend(payouts(db).await?);
+    found.extend(files(db).await?);
     Ok(found)
 }
 
@@ -59,6 +63,19 @@ async fn beyond(db: &Db) -> Result<Vec<Finding>> {
         index: index.unsigned_abs(),
     };
     Ok(rows.into_iter().map(node).collect())
+}
+
+/// Postings without their entry: no leaf covers them.
+async fn loose(db: &Db) -> Result<Vec<Finding>> {
+    let mut tx = patient(db).await?;
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "select distinct p.entry_id from ledger.postings p
+         where not exists (select from ledger.entries e where e.id = p.entry_id)
+         order by 1 limit 1000",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().map(|entry| Finding::Loose { entry }).collect())
 }
 
 /// Accounts that are not what their id says: whoever turns one over to another owner turns over what
@@ -119,6 +136,22 @@ async fn months(db: &Db, step: &mut impl FnMut()) -> Result<Vec<Finding>> {
     }
 }
 
+/// Months that were closed, or an entry of theirs would not count in the month after, and are not.
+async fn reopened(db: &Db) -> Result<Vec<Finding>> {
+    let mut tx = patient(db).await?;
+    let rows: Vec<(Uuid, NaiveDate)> = sqlx::query_as(
+        "select distinct late.agency_id, late.month from (
+           select agency_id, (period - interval '1 month')::date as month from ledger.entries
+           where period > date_trunc('month', occurred_at at time zone 'UTC')::date) late
+         where not exists (select from ledger.periods p
+           where p.agency_id = late.agency_id and p.month = late.month)
+         order by 1, 2 limit 1000",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().map(|(agency, month)| Finding::WrongMonth { agency, month }).collect())
+}
+
 fn by_account(mut figures: Vec<Figure>) -> Vec<Figure> {
     figures.sort_by_key(|f| f.account);
     figures
@@ -155,4 +188,21 @@ async fn payouts(db: &Db) -> Result<Vec<Finding>> {
     .fetch_all(tx.conn())
     .await?;
     Ok(rows.into_iter().map(|id| Finding::WrongPayout { id }).collect())
+}
+
+/// Files for the bank that do not say what the payouts say that went out by them.
+async fn files(db: &Db) -> Result<Vec<Finding>> {
+    let mut tx = patient(db).await?;
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "select f.id from switchyard.payout_files f
+         left join (select file_id, count(*) as n, sum(amount) as total, min(currency || ' ' || method) as one,
+                      max(currency || ' ' || method) as other
+                    from switchyard.payouts where file_id is not null group by 1) p on p.file_id = f.id
+         where (p.n, p.total, p.one, p.other)
+           is distinct from (f.payouts, f.amount, f.currency || ' ' || f.method, f.currency || ' ' || f.method)
+         order by 1 limit 1000",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().map(|id| Finding::WrongFile { id }).collect())
 }

@@ -13,7 +13,8 @@ use std::collections::HashMap;
 use switchyard_domain::ledger::{Frontier, Hash, HeadKey, NodeId, Sealed, SignedHead};
 use uuid::Uuid;
 
-/// One process sequences at a time. With 1 the class folds balances, see the migration.
+/// One process sequences at a time. With 1 the class folds balances, see the migration. No other lock may
+/// have the class.
 const SEQUENCER: (i32, i32) = (1_279_607_881, 2);
 
 /// What a round of sequencing did.

@@ -39,17 +39,8 @@ pub(in crate::cli) enum Backup {
         #[arg(long)]
         second: bool,
     },
-    /// Read backups from the archive and check that they are whole; needs no database
-    Verify {
-        /// Only this one
-        id: Option<String>,
-        /// All of them
-        #[arg(long, conflicts_with = "id")]
-        all: bool,
-        /// In the second archive
-        #[arg(long)]
-        second: bool,
-    },
+    /// Read backups from both archives and check that they are whole; needs no database
+    Verify(Verify),
     /// Take away what retention does not keep
     Prune {
         /// Say what would go, and change nothing
@@ -67,9 +58,41 @@ pub(in crate::cli) enum Backup {
         /// Seal one more way to read, under backup.passphrase, into the archive
         #[arg(long)]
         passphrase: bool,
+        /// Keep them in this folder, for backup.keys_file; those that are there stay, and none is printed
+        #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "passphrase"])]
+        keep: Option<PathBuf>,
     },
     /// How backups stand: what is promised and measured, what runs next, what is wrong
     Status,
+}
+
+/// Which archive
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ArchiveWhich {
+    /// backup.archive, and backup.second if that is set
+    Both,
+    /// backup.archive
+    First,
+    /// backup.second
+    Second,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Verify {
+    /// Only this one
+    pub(in crate::cli) id: Option<String>,
+    /// All of them, which is the default
+    #[arg(long, conflicts_with_all = ["id", "chain"])]
+    pub(in crate::cli) all: bool,
+    /// All that a restore of it reads; without an ID, of the newest state
+    #[arg(long)]
+    pub(in crate::cli) chain: bool,
+    /// In which archive
+    #[arg(long, value_enum, default_value = "both")]
+    pub(in crate::cli) archive: ArchiveWhich,
+    /// The same as `--archive second`
+    #[arg(long, conflicts_with = "archive")]
+    pub(in crate::cli) second: bool,
 }
 
 #[derive(Debug, Args)]

@@ -148,3 +148,51 @@ fn root(text: &str) -> Result<Hash, String> {
     let bare = hash(text).map(Ok).unwrap_or_else(|| head(text).map(|(_, root)| root));
     bare.map_err(|_| "it is no root; write 64 hexadecimal digits, or the note as it is".to_owned())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::Cli;
+    use clap::{CommandFactory, Parser};
+    use std::path::Path;
+
+    fn page(name: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        std::fs::read_to_string(root.join(name)).unwrap()
+    }
+
+    #[test]
+    fn the_manual_and_the_readme_name_every_command() {
+        let cli = Cli::command();
+        let commission = cli.find_subcommand("commission").unwrap();
+        let (manual, readme) = (page("docs/commissions.md"), page("README.md"));
+        let row = readme.lines().find(|l| l.starts_with("| `switchyard commission ")).unwrap();
+        for command in commission.get_subcommands() {
+            let name = command.get_name();
+            let named = ["`", "commission "].iter().any(|at| row.contains(&format!("{at}{name}")));
+            assert!(named, "the README's row lacks `{name}`");
+            assert!(manual.contains(&format!("commission {name}")), "the manual lacks `{name}`");
+        }
+    }
+
+    /// Every line of the manuals' examples that runs the program is one that it understands.
+    #[test]
+    fn the_examples_of_the_manuals_are_commands() {
+        let id = "0198c1de-5a1b-7c55-9d0a-0f3c2b6f7a10";
+        let mut count = 0;
+        for name in ["docs/commissions.md", "docs/commission-plans.md"] {
+            let text = page(name);
+            for line in text.lines().filter(|l| l.starts_with("switchyard ")) {
+                let plain = line.split(" #").next().unwrap();
+                let args = plain.split_whitespace().map(|word| match word {
+                    "$LEAD" | "$AGENCY" | "$AGENT" => id.to_owned(),
+                    "5f0c..." => "5f".repeat(32),
+                    word => word.to_owned(),
+                });
+                Cli::try_parse_from(args).unwrap_or_else(|e| panic!("{name}: {line}\n{e}"));
+                count += 1;
+            }
+        }
+        assert!(count >= 10, "only {count} examples");
+    }
+}

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 use std::path::PathBuf;
+use switchyard_queue::UniqueUntil;
 use uuid::Uuid;
 
 #[derive(Debug, Args)]
@@ -17,7 +18,7 @@ pub(in crate::cli) struct Enqueue {
     /// `POST /api/admin/jobs` takes it; `-` is the standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "args", "delay", "at", "deadline",
         "priority", "queue", "partition", "limit_key", "max_attempts", "timeout", "unique_key",
-        "unique_for", "replace_args", "replace_run_at", "tenant"])]
+        "unique_for", "unique_until", "replace_args", "replace_run_at", "tenant"])]
     pub(in crate::cli) file: Option<PathBuf>,
     /// Due after this time: 90s, 5m, 2h
     #[arg(long = "in", value_name = "DURATION", conflicts_with = "at")]
@@ -52,6 +53,9 @@ pub(in crate::cli) struct Enqueue {
     /// Hold the key this long instead, whatever becomes of the job: 90s, 5m, 2h
     #[arg(long, value_name = "DURATION")]
     pub(in crate::cli) unique_for: Option<String>,
+    /// Hold the key until the job begins (`start`) or while it is open (`finish`, as usual)
+    #[arg(long, value_name = "start|finish", conflicts_with = "unique_for")]
+    pub(in crate::cli) unique_until: Option<UniqueUntil>,
     /// Give a standing job with the same key these arguments, if it has not begun
     #[arg(long)]
     pub(in crate::cli) replace_args: bool,

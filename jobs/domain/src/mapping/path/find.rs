@@ -78,6 +78,10 @@ fn walk<'a>(
             Some(member) => inside(rest, value, member, above, env, visitor),
             None => true,
         },
+        Step::AnyCase(wanted) => match in_any_case(wanted, value, env) {
+            Some(member) => inside(rest, value, member, above, env, visitor),
+            None => true,
+        },
         Step::Dynamic(place) => match dynamic_key(place, value).and_then(|k| value.get(k)) {
             Some(member) => inside(rest, value, member, above, env, visitor),
             None => true,
@@ -102,6 +106,15 @@ fn walk<'a>(
                 && (!filter.passes(item, env) || walk(rest, item, above, env, visitor))
         }),
     }
+}
+
+/// A key written just so goes before others.
+fn in_any_case<'a>(wanted: &str, value: &'a Value, env: &Env<'a, '_>) -> Option<&'a Value> {
+    let members = value.as_object()?;
+    members.get(wanted).or_else(|| {
+        let is = |key: &str| env.fuel.spend_text(key) && key.to_lowercase() == wanted;
+        members.iter().find(|(key, _)| is(key)).map(|(_, member)| member)
+    })
 }
 
 fn inside<'a>(
@@ -138,6 +151,10 @@ fn element(value: &Value, index: i32) -> Option<&Value> {
 fn simple<'a>(steps: &[Step], value: &'a Value) -> Option<&'a Value> {
     steps.iter().try_fold(value, |value, step| match step {
         Step::Key(key) => value.get(key),
+        Step::AnyCase(wanted) => {
+            let mut members = value.as_object()?.iter();
+            members.find(|(key, _)| key.to_lowercase() == *wanted).map(|(_, member)| member)
+        }
         Step::Index(index) => element(value, *index),
         _ => None,
     })

@@ -9,6 +9,7 @@ pub(super) use find::{Env, Node};
 pub(super) use read::is_name;
 
 use super::fuel::Fuel;
+use crate::body::PartStep;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::fmt;
@@ -21,7 +22,7 @@ const DEEPEST: usize = 32;
 ///
 /// Keys are separated by dots. A key is written bare if it has none of `. [ ] " ' * ? ( ) = < > |`
 /// and no blank at its ends (`Lead ID` is bare), else in double or single quotes, doubled inside
-/// (`"1.3"`, `'Budget (€)'`). `[2]` is the third element of an array, `[-1]` the last, `[*]` all of
+/// (`"1.3"`, `'Budget (€)'`). After `~` capitals do not matter. `[2]` is the third element of an array, `[-1]` the last, `[*]` all of
 /// them, `[key == "x"]` those that pass a test; `utm_*` are all members whose key begins so, and
 /// `.(type)` is the member whose key stands under `type`. A value that is no array counts as an
 /// array of one. A leading `$` stands for the whole body, `^` for the object around the item,
@@ -49,6 +50,8 @@ enum Root {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Key(String),
+    /// The first member whose key is this, in any case; in lower case.
+    AnyCase(String),
     /// All members whose key begins so.
     Prefix(String),
     Index(i32),
@@ -114,6 +117,19 @@ impl Path {
     /// May it lead to several values?
     pub(super) fn is_multiple(&self) -> bool {
         self.steps.iter().any(Step::is_multiple)
+    }
+
+    /// The same as keys and indexes from the body on; `None` if there is more to it.
+    pub(crate) fn plain_steps(&self) -> Option<Vec<PartStep>> {
+        if !matches!(self.root, Root::Item | Root::Body) || self.steps.is_empty() {
+            return None;
+        }
+        let plain = |step: &Step| match step {
+            Step::Key(key) => Some(PartStep::Key(key.clone())),
+            Step::Index(index) => usize::try_from(*index).ok().map(PartStep::Index),
+            _ => None,
+        };
+        self.steps.iter().map(plain).collect()
     }
 
     /// The value that `let` names and that it begins with.

@@ -87,6 +87,12 @@ impl<'a> Reader<'a> {
     }
 
     fn key(&mut self, ends: &[char]) -> Result<Step, String> {
+        if self.take('~') {
+            return match self.key(ends)? {
+                Step::Key(key) => Ok(Step::AnyCase(key.to_lowercase())),
+                _ => Err("behind `~` stands a key, such as `~email`".to_owned()),
+            };
+        }
         if let Some(quote) = self.rest.chars().next().filter(|c| matches!(c, '"' | '\'')) {
             let key = self.quoted(quote)?;
             return Ok(if self.take('*') { Step::Prefix(key) } else { Step::Key(key) });
@@ -127,7 +133,8 @@ impl<'a> Reader<'a> {
             steps.push(self.key(ends)?);
         }
         self.more(&mut steps, ends)?;
-        let simple = |s: &Step| matches!(s, Step::Key(_) | Step::Index(_) | Step::All);
+        let simple =
+            |s: &Step| matches!(s, Step::Key(_) | Step::AnyCase(_) | Step::Index(_) | Step::All);
         if steps.len() > DEEPEST || !steps.iter().all(simple) {
             return Err("inside a filter or `(...)` only keys, [0] and [*] may stand".to_owned());
         }

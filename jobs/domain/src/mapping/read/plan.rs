@@ -4,8 +4,7 @@ use super::source::TransposeInner;
 use super::{MOST_RULES, Reader, named};
 use crate::FieldFault;
 use crate::mapping::args::PivotArgs;
-use crate::mapping::path::Path;
-use crate::mapping::plan::{Events, Fields, Groups, Lines, Plan};
+use crate::mapping::plan::{Events, Fields, Groups, Items, Lines, Plan};
 use crate::mapping::rule::Condition;
 use crate::mapping::target::{Target, is_entry};
 use crate::portal::pointer;
@@ -108,9 +107,12 @@ impl Reader {
     }
 
     /// One path, or several that are followed one from another.
-    fn items(&mut self, value: Option<&Value>) -> Option<Path> {
+    fn items(&mut self, value: Option<&Value>) -> Option<Items> {
         let text = match value? {
             Value::String(text) => text.clone(),
+            source @ Value::Object(_) => {
+                return self.source(source, "/foreach", 0).map(|s| Items::Source(Box::new(s)));
+            }
             Value::Array(parts) if !parts.is_empty() && parts.iter().all(Value::is_string) => {
                 let parts: Vec<_> = parts.iter().filter_map(Value::as_str).collect();
                 let joined = parts.iter().enumerate().map(|(i, part)| {
@@ -123,13 +125,13 @@ impl Reader {
                 joined.collect::<String>()
             }
             _ => {
-                let message = "Write the path of the items, or a list of paths that are followed \
-                               one from another.";
+                let message = "Write the path of the items, a list of paths that are followed one \
+                               from another, or a source with steps.";
                 self.fault("/foreach", "invalid_path", message.to_owned());
                 return None;
             }
         };
-        self.path(&text, "/foreach")
+        self.path(&text, "/foreach").map(Items::Path)
     }
 
     fn groups(&mut self, members: &Map<String, Value>) -> Option<Groups> {

@@ -31,6 +31,13 @@ impl Reader {
         let read = Step::deserialize(value).or_else(|e| match value {
             // A step whose arguments all have defaults may be written by its name alone.
             Value::String(name) => Step::deserialize(&json!({ name: {} })).map_err(|_| e),
+            // And one without arguments as an object without members.
+            Value::Object(members) if members.len() == 1 => match members.iter().next() {
+                Some((name, Value::Object(none))) if none.is_empty() => {
+                    Step::deserialize(&json!(name)).map_err(|_| e)
+                }
+                _ => Err(e),
+            },
             _ => Err(e),
         });
         match read {
@@ -90,6 +97,7 @@ fn paths(step: &Step) -> Vec<&Path> {
         Step::Get(path) => vec![path],
         Step::Pivot(args) => args.paths().collect(),
         Step::Phone(args) => args.country_from.iter().collect(),
+        Step::Date(rule) => rule.zone_from.iter().collect(),
         _ => Vec::new(),
     }
 }

@@ -75,6 +75,78 @@ pub(in crate::mapping) fn number(
     locale: Option<&NumberLocale>,
     cx: &Cx<'_>,
 ) -> Result<Val, Unreadable> {
+    written(text, locale, cx).or_else(|why| magnified(text, locale, cx).unwrap_or(Err(why)))
+}
+
+/// Words and letters behind a number that make it larger, and by how many powers of ten.
+const MAGNITUDES: [(&str, i32); 34] = [
+    ("k", 3),
+    ("tsd", 3),
+    ("thsd", 3),
+    ("tys", 3),
+    ("tis", 3),
+    ("tausend", 3),
+    ("thousand", 3),
+    ("mille", 3),
+    ("mila", 3),
+    ("mil", 3),
+    ("тыс", 3),
+    ("mio", 6),
+    ("mln", 6),
+    ("mill", 6),
+    ("million", 6),
+    ("millions", 6),
+    ("millionen", 6),
+    ("milion", 6),
+    ("miliony", 6),
+    ("milione", 6),
+    ("milioni", 6),
+    ("millon", 6),
+    ("millones", 6),
+    ("milhao", 6),
+    ("milhoes", 6),
+    ("miljoen", 6),
+    ("млн", 6),
+    ("mrd", 9),
+    ("mld", 9),
+    ("bn", 9),
+    ("billion", 9),
+    ("milliarde", 9),
+    ("milliarden", 9),
+    ("milliard", 9),
+];
+
+/// The power of ten that the word at the beginning stands for, and what follows it. `M` is a million
+/// in capitals; a small one only beside a currency, since it may be metres.
+fn magnitude(behind: &str, money: bool) -> Option<(i32, &str)> {
+    let behind = behind.trim_start();
+    let end = behind.find(|c: char| !c.is_alphabetic()).unwrap_or(behind.len());
+    let (word, rest) = behind.split_at(end);
+    let rest = rest.strip_prefix('.').unwrap_or(rest);
+    if word == "M" || (word == "m" && money) {
+        return Some((6, rest));
+    }
+    let folded = normalise::fold(word);
+    MAGNITUDES.iter().find(|(name, _)| *name == folded).map(|(_, power)| (*power, rest))
+}
+
+/// `1,5 Mio. €`, `250k`; `None`: there is no such word.
+fn magnified(
+    text: &str,
+    locale: Option<&NumberLocale>,
+    cx: &Cx<'_>,
+) -> Option<Result<Val, Unreadable>> {
+    let end = text.rfind(|c: char| c.is_ascii_digit())? + 1;
+    let money = currency_in(text, cx.input().defaults.currency.as_deref()).is_some();
+    let (power, rest) = magnitude(&text[end..], money)?;
+    let plain = written(&format!("{} {rest}", &text[..end]), locale, cx);
+    Some(plain.and_then(|value| match value {
+        Val::Num(n, currency) => Ok(Val::Num(scale(n, power)?, currency)),
+        other => Ok(other),
+    }))
+}
+
+fn written(text: &str, locale: Option<&NumberLocale>, cx: &Cx<'_>) -> Result<Val, Unreadable> {
     let default = cx.input().defaults.currency.as_deref();
     // What computers write, `11.2`, is no number of a locale with a decimal comma but can be
     // nothing else if its decimals are not three.
@@ -146,17 +218,23 @@ fn range(text: &str, args: &RangeArgs, cx: &Cx<'_>) -> Result<Val, Unreadable> {
     let Some(pattern) = NUMBERS.as_ref().filter(|_| text.len() <= 200) else {
         return Err(wrong("is longer than 200 bytes"));
     };
-    let mut numbers = Vec::new();
-    for found in pattern.find_iter(text).take(3) {
-        let Val::Num(mut n, _) = number(found.as_str(), locale, cx)? else { continue };
-        if text[found.end()..].trim_start().starts_with(['k', 'K'])
-            && !text[found.end()..].trim_start()[1..].starts_with(char::is_alphabetic)
-        {
-            n = scale(n, 3)?;
-        }
-        numbers.push(n);
-    }
     let currency = currency_in(text, default);
+    let mut written = Vec::new();
+    for found in pattern.find_iter(text).take(3) {
+        let Val::Num(n, _) = number(found.as_str(), locale, cx)? else { continue };
+        let power = magnitude(&text[found.end()..], currency.is_some()).map(|(power, _)| power);
+        written.push((n, power));
+    }
+    // `1,5 - 2 Mio` are both millions, `500.000 - 1 Mio` are not.
+    if let [(a, power @ None), (b, Some(shared))] = written.as_mut_slice()
+        && a <= b
+    {
+        *power = Some(*shared);
+    }
+    let mut numbers = Vec::new();
+    for (n, power) in written {
+        numbers.push(if let Some(power) = power { scale(n, power)? } else { n });
+    }
     let lone = |lower: bool| {
         let folded = text.to_lowercase();
         let upper_only = [

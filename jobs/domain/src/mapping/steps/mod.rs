@@ -1,6 +1,7 @@
 //! What each step does to a value.
 
 mod amounts;
+mod formats;
 mod known;
 mod lists;
 mod text;
@@ -55,6 +56,7 @@ pub(super) fn run(step: &Step, value: Val, cx: &Cx<'_>) -> Result<Val, Unreadabl
         Step::Sum => lists::sum(value, cx),
         Step::Min => lists::extreme(value, false),
         Step::Max => lists::extreme(value, true),
+        Step::Entries => formats::entries(value),
         Step::Pivot(args) => pivot(&value.to_json(), args, cx),
         Step::Get(path) => eval::get(path, &value.to_json(), cx),
         Step::Present => Ok(Val::Bool(present(&value))),
@@ -76,13 +78,13 @@ fn one(step: &Step, value: Val, cx: &Cx<'_>) -> Result<Val, Unreadable> {
     match step {
         Step::Table(table) => known::look_up(table, value),
         Step::Boolean(args) => boolean(&value, args).map(Val::Bool),
-        Step::Email => normalise::email(&text_of(&value)?).map(Val::Text),
+        Step::Email => email(&text_of(&value)?).map(Val::Text),
         Step::Country(args) => known::country(&text_of(&value)?, args),
         Step::Phone(args) => phone(&text_of(&value)?, args, cx),
         Step::Date(rule) => match value {
             Val::Time(_) => Ok(value),
             Val::Num(n, _) => rule.count(n).map(Val::Time),
-            other => rule.read(&text_of(&other)?, cx.zone()).map(Val::Time),
+            other => rule.read(&text_of(&other)?, zone(rule, cx)).map(Val::Time),
         },
         Step::FormatDate(args) => {
             let instant = match value {
@@ -99,8 +101,25 @@ fn one(step: &Step, value: Val, cx: &Cx<'_>) -> Result<Val, Unreadable> {
         | Step::Scale(_)
         | Step::Currency
         | Step::Calculate(..) => amounts::run(step, value, cx),
-        _ => text::run(step, &text_of(&value)?),
+        _ => {
+            let text = text_of(&value)?;
+            formats::run(step, &text).unwrap_or_else(|| text::run(step, &text))
+        }
     }
+}
+
+/// An address, also within `Ann Lee <ann@example.com>`.
+pub(super) fn email(text: &str) -> Result<String, Unreadable> {
+    let inner = text.trim_end().strip_suffix('>').and_then(|t| t.rsplit_once('<'));
+    normalise::email(inner.map_or(text, |(_, address)| address))
+}
+
+/// The zone that the sender names, else the portal's.
+fn zone(rule: &super::date::DateRule, cx: &Cx<'_>) -> Option<chrono_tz::Tz> {
+    let named = rule.zone_from.as_ref().and_then(|at| eval::path(at, cx).ok());
+    let named = named.and_then(|value| text_of(&value).ok());
+    // A zone that cannot be read is no reason to drop the date.
+    named.and_then(|name| name.parse().ok()).or(rule.zone).or(cx.zone())
 }
 
 fn phone(text: &str, args: &PhoneArgs, cx: &Cx<'_>) -> Result<Val, Unreadable> {

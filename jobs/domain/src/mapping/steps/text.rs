@@ -2,7 +2,7 @@
 
 use crate::mapping::args::{RegexArgs, ReplaceArgs, Replaced, SplitArgs};
 use crate::mapping::step::Step;
-use crate::mapping::value::{Val, from_json};
+use crate::mapping::value::Val;
 use crate::mapping::words::NamePart;
 use crate::normalise::{self, Unreadable};
 use base64::Engine;
@@ -40,11 +40,12 @@ pub(super) fn run(step: &Step, text: &str) -> Result<Val, Unreadable> {
             let word = text.to_lowercase();
             return Ok(if words.0.contains(&word) { Val::Null } else { Val::text(text) });
         }
-        Step::SplitName(part) => name_part(text, *part),
+        Step::SplitName(part) => name_part(&in_order(text), *part),
+        Step::StripTitles => without_titles(text).to_owned(),
         Step::Section(heading) => section(text, heading),
-        Step::ParseJson => return parse_json(text),
         Step::UrlDecode => url_decode(text)?,
         Step::Base64Decode => base64_decode(text)?,
+        Step::HtmlText => super::formats::html_text(text),
         Step::HtmlUnescape => html_escape::decode_html_entities(text).into_owned(),
         Step::XmlUnescape => xml_unescape(text),
         Step::QueryParam(name) => return Ok(query_param(text, name)),
@@ -119,6 +120,87 @@ fn replace(text: &str, args: &ReplaceArgs) -> Result<String, Unreadable> {
     })
 }
 
+/// What stands behind a name and a comma without being a first name, folded.
+const SUFFIXES: [&str; 14] =
+    ["jr", "sr", "ii", "iii", "iv", "phd", "md", "mba", "esq", "dds", "cpa", "ba", "msc", "mgr"];
+/// Salutations and titles before a name, folded.
+const TITLES: [&str; 49] = [
+    "mr",
+    "mrs",
+    "ms",
+    "miss",
+    "mx",
+    "sir",
+    "madam",
+    "dr",
+    "prof",
+    "professor",
+    "doctor",
+    "herr",
+    "herrn",
+    "frau",
+    "hr",
+    "fr",
+    "dipl ing",
+    "ing",
+    "mag",
+    "med",
+    "pan",
+    "pani",
+    "inz",
+    "mgr",
+    "hab",
+    "lek",
+    "sig",
+    "sigra",
+    "signor",
+    "signora",
+    "signore",
+    "dott",
+    "dottssa",
+    "dottor",
+    "avv",
+    "arch",
+    "geom",
+    "monsieur",
+    "madame",
+    "mme",
+    "mlle",
+    "mademoiselle",
+    "sra",
+    "srta",
+    "senor",
+    "senora",
+    "dhr",
+    "mevr",
+    "mevrouw",
+];
+
+/// `Nowak, Anna Maria` as `Anna Maria Nowak`; `John Smith, Jr.` stays in order.
+fn in_order(name: &str) -> String {
+    let mut pieces = name.split(',').map(str::trim).filter(|piece| !piece.is_empty());
+    match (pieces.next(), pieces.next(), pieces.next()) {
+        (Some(last), Some(first), None) if !SUFFIXES.contains(&&*normalise::fold(first)) => {
+            format!("{first} {last}")
+        }
+        (Some(name), Some(suffix), None) => format!("{name} {suffix}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// The name behind its salutations and titles; the whole of it if there is nothing else.
+fn without_titles(name: &str) -> &str {
+    let mut rest = name.trim();
+    while let Some((word, behind)) = rest.split_once(char::is_whitespace) {
+        let folded = normalise::fold(word);
+        if behind.trim().is_empty() || !TITLES.contains(&folded.as_str()) {
+            break;
+        }
+        rest = behind.trim_start();
+    }
+    rest
+}
+
 fn name_part(name: &str, part: NamePart) -> String {
     let words: Vec<&str> = name.split_whitespace().collect();
     match (part, words.as_slice()) {
@@ -168,13 +250,6 @@ fn heading_of(line: &str) -> Option<(usize, &str)> {
     let is_heading =
         (1..=6).contains(&depth) && (title.len() < line.len() - depth || title.is_empty());
     is_heading.then(|| (depth, title.trim_end().trim_end_matches('#').trim()))
-}
-
-fn parse_json(text: &str) -> Result<Val, Unreadable> {
-    let value = serde_json::from_str(text).map_err(|_| {
-        Unreadable::new("invalid_json", "The text is not JSON; leave out the `parse_json` step.")
-    })?;
-    from_json(&value)
 }
 
 fn url_decode(text: &str) -> Result<String, Unreadable> {

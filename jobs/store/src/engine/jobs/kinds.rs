@@ -4,9 +4,10 @@ use super::counts::counts;
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sqlx::PgConnection;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use switchyard_queue::{JobState, KindInfo, Retention};
+use switchyard_queue::{JobState, KindInfo, Retention, kind_name, kind_version};
 
 /// How the jobs of a kind are run unless they say otherwise, as a worker declared it last.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +34,8 @@ pub struct KindSummary {
     pub kind: String,
     /// Other names under which its jobs may be stored.
     pub aliases: Vec<String>,
+    /// The versions after the first that a worker ever declared.
+    pub versions: Vec<u16>,
     /// Where its jobs wait unless they say otherwise; `None` if no worker ever declared it.
     pub queue: Option<String>,
     /// None of its jobs is claimed.
@@ -123,12 +126,19 @@ pub async fn kinds(db: &Db) -> Result<Vec<KindSummary>> {
             summary.rules = Some(row.rules());
             summary.queue = Some(row.queue);
             summary.declared_at = Some(row.declared_at);
-        } else {
+        } else if kind_name(&row.kind) == row.kind {
             summary.aliases.push(row.kind);
+        } else {
+            summary.versions.push(kind_version(&row.kind));
         }
     }
+    for summary in kinds.values_mut() {
+        summary.versions.sort_unstable();
+        summary.versions.dedup();
+    }
     for count in counts(db).await? {
-        let name = names.get(&count.kind).unwrap_or(&count.kind);
+        let name = kind_name(&count.kind);
+        let name = names.get(name).map_or(name, |name| name);
         *entry(&mut kinds, name).counts.entry(count.state).or_default() += count.n;
     }
     for summary in kinds.values_mut() {
@@ -137,10 +147,26 @@ pub async fn kinds(db: &Db) -> Result<Vec<KindSummary>> {
     Ok(kinds.into_values().collect())
 }
 
+/// Every stored kind that these names mean: a kind's own name all of its versions and earlier names as
+/// well, a version or an earlier name itself only.
+pub(in crate::engine) async fn stored_as(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> Result<Vec<String>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stored = sqlx::query_scalar(
+        "select kind from engine.kinds where name = any($1) union select unnest($1) order by 1",
+    );
+    Ok(stored.bind(names).fetch_all(connection).await?)
+}
+
 fn entry<'a>(kinds: &'a mut BTreeMap<String, KindSummary>, name: &str) -> &'a mut KindSummary {
     kinds.entry(name.to_owned()).or_insert_with(|| KindSummary {
         kind: name.to_owned(),
         aliases: Vec::new(),
+        versions: Vec::new(),
         queue: None,
         paused: false,
         declared_at: None,

@@ -13,6 +13,7 @@ mod slices;
 mod walk;
 
 use super::filter::Filter;
+use super::kinds::stored_as;
 use super::read::JobRow;
 use crate::{Db, Result};
 use chrono::{DateTime, Utc};
@@ -75,6 +76,8 @@ pub(super) async fn page(
         .execute(&mut *connection)
         .await?;
     let limit = limit as usize;
+    let kinds = stored_as(&mut *connection, &filter.kinds).await?;
+    let filter = &Filter { kinds, ..filter.clone() };
     let mut walk = Walk::new(connection, filter);
     let mut found = Found { rows: Vec::new(), next: Some(from), looked_back_to: None };
     while let Some(at) = found.next.filter(|_| found.rows.len() < limit) {

@@ -1,16 +1,15 @@
 //! Comparing a lead with what a sample says of it. What a sample does not name is not looked at.
 
-use super::FileFault;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use switchyard_domain::StandardLead;
+use switchyard_domain::{FieldFault, StandardLead};
 
 /// Every difference; `at` is the pointer of the expectation.
 pub(super) fn differences(
     expected: &Map<String, Value>,
     lead: &StandardLead,
     at: &str,
-) -> Vec<FileFault> {
+) -> Vec<FieldFault> {
     let mut faults = Vec::new();
     let Ok(Value::Object(actual)) = serde_json::to_value(lead) else { return faults };
     for (name, wanted) in expected {
@@ -21,7 +20,7 @@ pub(super) fn differences(
                 let known: Vec<&str> = actual.keys().map(String::as_str).collect();
                 let message =
                     format!("`{name}` is no field of a lead; the fields are {}.", known.join(", "));
-                faults.push(FileFault::at(place, "unknown_field", message));
+                faults.push(FieldFault::new(place, "unknown_field", message));
             }
         }
     }
@@ -29,7 +28,7 @@ pub(super) fn differences(
 }
 
 /// `field` is the lead's field that the values belong to.
-fn compare(field: &str, wanted: &Value, is: &Value, at: &str, faults: &mut Vec<FileFault>) {
+fn compare(field: &str, wanted: &Value, is: &Value, at: &str, faults: &mut Vec<FieldFault>) {
     match (wanted, is) {
         (Value::Object(wanted), Value::Object(is)) => {
             for (name, wanted) in wanted {
@@ -45,7 +44,7 @@ fn compare(field: &str, wanted: &Value, is: &Value, at: &str, faults: &mut Vec<F
         _ if alike(field, wanted, is) => {}
         _ => {
             let message = format!("Expected {wanted}, the mapping gives {is}.");
-            faults.push(FileFault::at(at, "unexpected", message));
+            faults.push(FieldFault::new(at, "unexpected", message));
         }
     }
 }
@@ -99,7 +98,7 @@ mod tests {
         }))
         .unwrap();
         let faults = differences(expected.as_object().unwrap(), &lead, "/e");
-        faults.into_iter().map(|f| f.pointer).collect()
+        faults.into_iter().map(|f| f.field).collect()
     }
 
     #[test]
