@@ -83,8 +83,8 @@ fn tiers() -> impl Strategy<Value = Value> {
 
 #[test]
 fn a_thousand_percent_of_the_largest_amount_is_exact_in_every_currency() {
-    for code in 0..3 {
-        let plan = plan(json!({"name": "test", "version": 1, "currencies": [CODES[code]],
+    for (code, currency) in CODES.iter().enumerate() {
+        let plan = plan(json!({"name": "test", "version": 1, "currencies": [currency],
             "tiers": [{"name": "only", "from": 0, "rate": "1000"}]}));
         let lines = evaluate(&plan, &[sold(1, LARGEST_AMOUNT, code)]).unwrap().lines;
         assert_eq!(lines[0].commission.minor, 10 * LARGEST_AMOUNT);
