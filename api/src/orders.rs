@@ -124,9 +124,10 @@ impl NewJobRequest {
             job = job.unique_by(key);
         }
         let until = self.unique_until;
-        let period = self.unique_for_seconds.map(Duration::from_secs);
-        job = until.map_or(job.clone(), |until| job.unique_until(until));
-        job.unique_for = period.or(job.unique_for);
+        if let Some(until) = until {
+            job = job.unique_until(until);
+        }
+        job.unique_for = self.unique_for_seconds.map(Duration::from_secs).or(job.unique_for);
         job.replaces.args |= self.replace_args;
         job.replaces.run_at |= self.replace_run_at;
         let keyless = job.unique_key.is_none();

@@ -30,7 +30,7 @@ pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
     if text.chars().count() > LONGEST {
         return Err(wrong("has more than 40 characters"));
     }
-    let text = without_scheme(text);
+    let text = without_remark(without_scheme(text));
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     if digits < 4 {
         return Err(wrong("has fewer than 4 digits"));
@@ -51,12 +51,13 @@ pub fn phone(raw: &str, countries: &[&str]) -> Result<Phone, Unreadable> {
         countries.iter().filter_map(|c| c.parse().ok()).map(Some).collect();
     for country in if known.is_empty() { vec![None] } else { known } {
         let Some(phone) = read(&international, country) else { continue };
+        if !is_number(&international, &phone) {
+            continue;
+        }
         if phone.verified {
             return Ok(phone);
         }
-        if is_number(&international, &phone) {
-            plausible = plausible.or(Some(phone));
-        }
+        plausible = plausible.or(Some(phone));
     }
     plausible.ok_or_else(|| {
         if countries.is_empty() {
@@ -79,9 +80,25 @@ fn without_scheme(text: &str) -> &str {
     }
 }
 
-/// Letters may spell a number (1-800-FLOWERS), but unless it is a known one they do not.
+/// The number before `(office)`, `(mobil)` and the like.
+fn without_remark(text: &str) -> &str {
+    let remark = |inside: &str| {
+        inside.contains(char::is_alphabetic) && !inside.contains(|c: char| c.is_ascii_digit())
+    };
+    match text.strip_suffix(')').and_then(|rest| rest.rsplit_once('(')) {
+        Some((number, inside)) if remark(inside) => number.trim_end(),
+        _ => text,
+    }
+}
+
+/// Letters may spell a number (1-800-FLOWERS), but unless it is a known one and ends with them they do not:
+/// `030 901820 room 12` would be dialled to somebody else. An extension that was left out harms nothing.
 fn is_number(text: &str, phone: &Phone) -> bool {
-    phone.verified || !text.contains(char::is_alphabetic)
+    let Some(at) = text.find(char::is_alphabetic) else { return true };
+    let digits: String = text[..at].chars().filter(char::is_ascii_digit).collect();
+    let last = &digits[digits.len().saturating_sub(4)..];
+    let left_out = last.len() == 4 && phone.e164.ends_with(last);
+    phone.verified && (left_out || !text[at..].contains(|c: char| c.is_ascii_digit()))
 }
 
 fn read(text: &str, country: Option<country::Id>) -> Option<Phone> {

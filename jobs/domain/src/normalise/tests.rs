@@ -59,6 +59,17 @@ fn emails() {
 }
 
 #[test]
+fn what_stands_behind_a_number_is_not_dialled() {
+    let read = |text| phone(text, &["DE"]).map(|p| p.e164).map_err(|fault| fault.code);
+    assert_eq!(read("030 / 90 18 20 (Büro)").as_deref(), Ok("+4930901820"));
+    assert_eq!(read("+49 30 901820 ext. 12").as_deref(), Ok("+4930901820"));
+    for text in ["030 / 90 18 20 Raum 12", "+49 30 901820 room 12"] {
+        assert_eq!(read(text), Err("invalid_phone"), "{text}");
+    }
+    assert_eq!(phone("1-800-FLOWERS", &["US"]).unwrap().e164, "+18003569377");
+}
+
+#[test]
 fn phones_of_the_default_country_and_of_others() {
     for (raw, country, wanted) in [
         ("22 694 00 00", "PL", "+48226940000"),

@@ -19,7 +19,7 @@ const LONGEST: usize = 1 << 20;
 
 /// How an extension is written behind a number.
 static EXTENSION: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let words = "extension|ext|wew|int|interno|anexo|poste|durchwahl|dw";
+    let words = "extension|ext|wew|klapka|int|interno|anexo|poste|durchwahl|dw|app|apparat|nebenst|nebenstelle";
     Regex::new(&format!(r"(?i)(?:;ext=|[#x]|\b(?:{words})\b[.:]?)\s*(\d{{1,7}})\s*$")).ok()
 });
 
